@@ -1,0 +1,37 @@
+"""Which exact data made this model, and can I make it again?
+
+Record a run::
+
+    import lineage
+
+    with lineage.start_run(project="parking", job_type="train", config={"lr": 0.02}, seed=7) as run:
+        train = run.use_dataset("data/visdrone-train", view="cars-20px", role="train")
+        run.log({"loss": 0.5})
+        run.log_artifact("model.pth", kind="model")
+
+then look it up (``lineage.get``, ``lineage.trained_on``) or make it again (``lineage reproduce RUN``). Errors: :mod:`lineage.errors`.
+Importing this package loads no framework; names below are loaded when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lineage import errors, training
+    from lineage.api import get, models_using, runs, start_run, trained_on
+
+__all__ = ["errors", "get", "models_using", "runs", "start_run", "trained_on", "training"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("errors", "training"):
+        return importlib.import_module(f"lineage.{name}")
+    if name in __all__:
+        return getattr(importlib.import_module("lineage.api"), name)
+    raise AttributeError(f"module 'lineage' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Interpreter, packages and machine."""

@@ -1,0 +1,1 @@
+"""Where records are kept: SQLite beside the repository by default, PostgreSQL for teams. One SQL text serves both."""

@@ -1,0 +1,50 @@
+"""Which runs still have a process: a lock file a run, which the kernel releases when its process ends, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+from lineage.model.run import Run
+
+
+class FileLiveness:
+    """Lock files in one folder of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: dict[str, int] = {}
+
+    def hold(self, run_id: str) -> None:
+        """Declare that this process is the run's."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._folder / run_id, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._held[run_id] = handle
+
+    def release(self, run_id: str) -> None:
+        """Give it up."""
+        handle = self._held.pop(run_id, None)
+        if handle is not None:
+            (self._folder / run_id).unlink(missing_ok=True)
+            os.close(handle)
+
+    def is_alive(self, run: Run) -> bool | None:
+        """Whether some process holds it; ``None`` for a run of another machine."""
+        if run.id in self._held:
+            return True
+        if run.host != socket.gethostname():
+            return None
+        try:
+            handle = os.open(self._folder / run.id, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False

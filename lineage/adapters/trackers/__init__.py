@@ -1,0 +1,1 @@
+"""Other places that are told of a run."""

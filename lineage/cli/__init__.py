@@ -1,0 +1,69 @@
+"""The command line. stdout is data, stderr is talk; every command has ``--json``.
+
+Each module holds the commands of one verb. Nothing is decided here that the verbs do not offer to Python as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from lineage.cli import doctor, look, reproduce, run, serve, upload, view
+from lineage.cli.output import fail
+from lineage.errors import LineageError
+
+app = typer.Typer(
+    name="lineage",
+    help="Which exact data made this model, and can I make it again?",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done, identical or equivalent · 1 diverged · 2 usage · 3 inconclusive · 4 blocked · 5 and up other errors (docs/errors.md).",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("dataset-lineage"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if debug:
+        os.environ["LINEAGE_DEBUG"] = "1"
+
+
+upload.register(app)
+view.register(app)
+run.register(app)
+look.register(app)
+reproduce.register(app)
+serve.register(app)
+doctor.register(app)
+
+
+def main() -> None:
+    """Entry point: run a command, turn the project's errors into one sentence, a hint and an exit code."""
+    try:
+        app()
+    except LineageError as error:
+        if os.environ.get("LINEAGE_DEBUG"):
+            raise
+        fail(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # `lineage runs | head`: the reader has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,110 @@
+"""How commands speak: tables and JSON on stdout, progress and messages on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from lineage.errors import InvalidSource, LineageError
+from lineage.ports import Progress
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, with whole ids and a stable form.")]
+
+_PROBLEMS_SHOWN = 10
+_MARKS = {"done": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "error": "[red]✗[/red]"}
+
+
+def out() -> Console:
+    """Where data go."""
+    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def talk() -> Console:
+    """Where messages go."""
+    return Console(file=sys.stderr, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def say(kind: str, text: str) -> None:
+    """One line on stderr: ``done``, ``warning`` or ``error``."""
+    word = "" if kind == "done" else f"{kind}: "
+    talk().print(f"{_MARKS[kind]} {word}{escape(text)}")
+
+
+def fail(error: LineageError) -> None:
+    """An error on stderr: one sentence, its parts, and what to do."""
+    say("error", error.message)
+    if isinstance(error, InvalidSource):
+        for problem in error.problems[:_PROBLEMS_SHOWN]:
+            talk().print(f"    {escape(problem)}")
+        if len(error.problems) > _PROBLEMS_SHOWN:
+            talk().print(f"    … and {len(error.problems) - _PROBLEMS_SHOWN} more")
+    if error.hint:
+        talk().print(f"  hint: {escape(error.hint)}")
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
+    """A table on stdout; on a pipe plain and unbroken, so that other programs can read it."""
+    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        drawn.add_column(column, overflow="fold", no_wrap=not sys.stdout.isatty())
+    for row in rows:
+        drawn.add_row(*(escape(cell) for cell in row))
+    console = out()
+    if sys.stdout.isatty():
+        console.print(drawn)
+    else:
+        width = max(80, console.measure(drawn, options=console.options.update(width=100_000)).maximum)
+        Console(file=sys.stdout, highlight=False, width=width).print(drawn)
+
+
+def when(at: datetime | None) -> str:
+    """A time for people, UTC."""
+    return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def size(size_bytes: int) -> str:
+    """A size for people."""
+    value = float(size_bytes)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Bars on stderr, one for each kind of work; silent when stderr is no terminal."""
+    bars = RichProgress(
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=talk(),
+        disable=not sys.stderr.isatty(),
+    )
+    tasks: dict[str, Any] = {}
+
+    def report(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=total)
+        bars.update(tasks[what], completed=done, total=total)
+
+    with bars:
+        yield report

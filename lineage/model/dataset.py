@@ -1,0 +1,158 @@
+"""Which data: versions, views, and what a run's record holds of an input."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from lineage.errors import UsageError
+from lineage.model.digest import Digest
+
+ROLES = ("train", "validation", "test")
+"""Roles with a fixed meaning; any other word is allowed as a role too."""
+
+RowIndex = np.ndarray[Any, np.dtype[np.int64]]
+"""Positions of rows in a dataset version, int64, shape (n,)."""
+
+
+def normalise_uri(uri: str, base: Path | None = None) -> str:
+    """The one spelling of a dataset's address: absolute, without credentials.
+
+    Local folders become ``file:///absolute/path`` (unquoted, as Deep Lake reads them); user names, passwords and query strings are dropped
+    from other addresses.
+
+    Args:
+        uri: A path, ``file://`` address or any other ``scheme://`` address.
+        base: Folder that relative paths start from; the working folder when ``None``.
+
+    Raises:
+        UsageError: The address is empty or names a branch or tag with ``@`` (Deep Lake would ignore that when writing).
+    """
+    if not uri.strip():
+        raise UsageError("the dataset address is empty", hint="give a folder or an address such as s3://bucket/dataset")
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
+    last = uri.rstrip("/").rsplit("/", 1)[-1]
+    if "@" in last:
+        raise UsageError(
+            f"the dataset address '{last}' names a branch or version with '@'",
+            hint="give the address alone; choose branch, commit or view with their own options",
+        )
+    if scheme is None or scheme[1].lower() == "file":
+        path = Path(uri[len(scheme[0]) :] if scheme else uri).expanduser()
+        absolute = path if path.is_absolute() else (base or Path.cwd()) / path
+        return f"file://{_lexically_clean(absolute)}"
+    parts = urlsplit(uri)
+    host = parts.netloc.rsplit("@", 1)[-1]
+    return urlunsplit((parts.scheme.lower(), host, parts.path.rstrip("/"), "", ""))
+
+
+def _lexically_clean(path: Path) -> Path:
+    # Links stay as they are: the address is what people typed, resolving would tie a record to one mount point.
+    parts: list[str] = []
+    for part in path.parts:
+        if part == "..":
+            del parts[max(1, len(parts) - 1) :]
+        elif part != ".":
+            parts.append(part)
+    return Path(*parts)
+
+
+def local_path(uri: str) -> Path | None:
+    """The folder behind a normalised address, or ``None`` for one that is not local."""
+    return Path(uri[len("file://") :]) if uri.startswith("file://") else None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetVersion:
+    """A state of a dataset, by the names its technology gives it. The names are conveniences: content digests are the truth."""
+
+    uri: str
+    dataset_id: str
+    branch: str
+    branch_id: str
+    commit_id: str
+    rows_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A query over a version, or a whole version, resolved to rows.
+
+    Attributes:
+        version: What it is a view of.
+        rows: Source positions in view order.
+        view_id: Deep Lake's tag id, when the view was saved.
+        name: The name it was saved under.
+        query: The query text.
+    """
+
+    version: DatasetVersion
+    rows: RowIndex
+    view_id: str | None = None
+    name: str | None = None
+    query: str | None = None
+
+
+class LogManifest(BaseModel):
+    """Digest of the log files that a dataset version replays from: a secondary check, private to a storage release."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: Digest
+    files: int
+    gaps: tuple[str, ...] = ()
+
+
+class InputRecord(BaseModel):
+    """What a record holds of one input. ``rows_digest`` and ``content_digest`` are the identity; the other names help people.
+
+    Attributes:
+        uri: Address without credentials.
+        commit_id: Deep Lake's id of the version. A sequence number, not an identity.
+        view_id: Deep Lake's tag id of the saved view.
+        rows: Number of rows.
+        rows_total: Number of rows of the version the view was taken from.
+        rows_digest: Digest of the ordered source positions.
+        content_digest: Root over the rows' content in order, and class names.
+        rows_object: Object that holds the ordered source positions.
+        digests_object: Object that holds a picture digest and a row digest for each row.
+        columns: Column name to type, as the backend spells it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: str
+    uri: str
+    kind: str = "deeplake"
+    dataset_id: str
+    branch: str
+    branch_id: str
+    commit_id: str
+    view_id: str | None = None
+    view_name: str | None = None
+    query: str | None = None
+    rows: int
+    rows_total: int
+    rows_digest: Digest
+    content_digest: Digest
+    rows_object: Digest
+    digests_object: Digest
+    columns: dict[str, str]
+    class_names: dict[str, tuple[str, ...]] = {}
+    manifest: LogManifest | None = None
+    backend: str
+    used_at: datetime
+
+    @field_validator("role")
+    @classmethod
+    def _role_is_a_word(cls, role: str) -> str:
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", role):
+            raise ValueError(f"a role is a lower-case word such as {', '.join(ROLES)}; found {role!r}")
+        return role

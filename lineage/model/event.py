@@ -1,0 +1,159 @@
+"""Events: how a record grows. A run's record is the fold of its events; nothing is ever edited.
+
+Each event is chained to the one before it by digest, so that a changed, missing or reordered event is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from lineage.errors import IntegrityError
+from lineage.model.dataset import InputRecord
+from lineage.model.digest import digest_of_bytes
+from lineage.model.run import Artifact, Reproduction, Run, RunState
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: datetime
+
+
+class Started(_Event):
+    """The record begins: everything known before the first step."""
+
+    kind: Literal["started"] = "started"
+    run: Run
+
+
+class Described(_Event):
+    """Facts that became known after the start. ``None`` leaves a fact as it is; mappings are merged."""
+
+    kind: Literal["described"] = "described"
+    name: str | None = None
+    project: str | None = None
+    group: str | None = None
+    job_type: str | None = None
+    tags: tuple[str, ...] = ()
+    seed: int | None = None
+    config: dict[str, Any] = {}
+    determinism: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
+    trackers: dict[str, dict[str, Any]] = {}
+
+
+class InputUsed(_Event):
+    """A dataset view was opened."""
+
+    kind: Literal["input_used"] = "input_used"
+    input: InputRecord
+
+
+class ArtifactMade(_Event):
+    """A file, or a dataset version, was made."""
+
+    kind: Literal["artifact_made"] = "artifact_made"
+    artifact: Artifact
+
+
+class Noted(_Event):
+    """Something that could not be recorded, or that a reader should know."""
+
+    kind: Literal["noted"] = "noted"
+    note: str
+
+
+class Ended(_Event):
+    """The run is over, once."""
+
+    kind: Literal["ended"] = "ended"
+    state: RunState
+    summary: dict[str, Any] = {}
+    error: str | None = None
+
+
+class Reproduced(_Event):
+    """A later run repeated this one."""
+
+    kind: Literal["reproduced"] = "reproduced"
+    reproduction: Reproduction
+
+
+Event = Annotated[Started | Described | InputUsed | ArtifactMade | Noted | Ended | Reproduced, Field(discriminator="kind")]
+parse_event: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def apply(run: Run | None, event: Event) -> Run:
+    """The record after ``event``.
+
+    Raises:
+        ValueError: The event does not fit: a second start, or one after the end that only a running run may have.
+    """
+    if isinstance(event, Started):
+        if run is not None:
+            raise ValueError(f"run {run.id[:12]} was started twice")
+        return event.run
+    if run is None:
+        raise ValueError(f"the first event of a record must be 'started', found '{event.kind}'")
+    if run.state is not RunState.running and not isinstance(event, Reproduced | Noted):
+        raise ValueError(f"run {run.id[:12]} is {run.state}; nothing can be added to it any more")
+    match event:
+        case Described():
+            words = {key: value for key in ("name", "project", "group", "job_type", "seed") if (value := getattr(event, key)) is not None}
+            return run.model_copy(
+                update=words
+                | {
+                    "tags": (*run.tags, *(tag for tag in event.tags if tag not in run.tags)),
+                    "config": run.config | event.config,
+                    "determinism": run.determinism | event.determinism,
+                    "summary": run.summary | event.summary,
+                    "trackers": run.trackers | event.trackers,
+                }
+            )
+        case InputUsed():
+            return run.model_copy(update={"inputs": (*run.inputs, event.input)})
+        case ArtifactMade():
+            kept = tuple(item for item in run.outputs if item.name != event.artifact.name)
+            return run.model_copy(update={"outputs": (*kept, event.artifact)})
+        case Noted():
+            return run.model_copy(update={"notes": (*run.notes, event.note)})
+        case Ended():
+            return run.model_copy(
+                update={"state": event.state, "ended_at": event.at, "summary": run.summary | event.summary, "error": event.error}
+            )
+        case Reproduced():
+            return run.model_copy(update={"reproductions": (*run.reproductions, event.reproduction)})
+
+
+def chain_digest(previous: str | None, payload: str) -> str:
+    """Digest of an event's text and of the one before it."""
+    return digest_of_bytes((previous or "").encode(), b"\n", payload.encode())
+
+
+def replay(events: Iterable[tuple[str, str]], run_id: str) -> Run:
+    """Fold stored events and check their chain.
+
+    Args:
+        events: (payload text, stored chain digest) in order.
+        run_id: Named in errors.
+
+    Raises:
+        IntegrityError: An event was changed, lost or put elsewhere; its number is named.
+    """
+    previous: str | None = None
+    run: Run | None = None
+    for number, (payload, stored) in enumerate(events):
+        found = chain_digest(previous, payload)
+        if found != stored:
+            raise IntegrityError(
+                f"record {run_id[:12]}, event {number}", expected=stored, found=found, hint="the record was altered after it was written"
+            )
+        run = apply(run, parse_event.validate_json(payload))
+        previous = stored
+    if run is None:
+        raise IntegrityError(f"record {run_id[:12]}", expected="at least one event", found="none")
+    return run

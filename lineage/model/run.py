@@ -1,0 +1,146 @@
+"""A run: one execution of a job, as its record tells it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from lineage.model.code import CodeVersion
+from lineage.model.dataset import InputRecord
+from lineage.model.digest import Digest, digest_of_json
+from lineage.model.environment import Environment
+
+SCHEMA_VERSION = 1
+
+
+class RunState(StrEnum):
+    """Where a run stands. ``aborted``: its process ended without a word (killed, interrupted, power lost)."""
+
+    running = "running"
+    finished = "finished"
+    failed = "failed"
+    aborted = "aborted"
+
+
+class Artifact(BaseModel):
+    """A file a run made, kept in the object store under its digest.
+
+    Attributes:
+        name: Unique within the run.
+        kind: ``model``, ``dataset``, ``report``, ``file``.
+        path: Where the run had it; relative to the repository when it was inside.
+        details: Free facts, for example the identity of an uploaded dataset version.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: str
+    path: str
+    digest: Digest
+    size_bytes: int
+    details: dict[str, Any] = {}
+
+
+class Reproduction(BaseModel):
+    """A later run that was made to repeat this one, and how it came out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str
+    verdict: Literal["identical", "equivalent", "diverged", "inconclusive"]
+    at: datetime
+
+
+class MetricPoint(BaseModel):
+    """One call of ``run.log``: all its values at one step.
+
+    Attributes:
+        step: Counted from 0 in the order of the calls, unless the caller gave one.
+        values: Metric name to value. A value that is not finite is kept as ``nan``, ``inf`` or ``-inf``.
+        at: Seconds since the epoch (UTC).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    step: int
+    values: dict[str, float]
+    at: float
+
+
+class Run(BaseModel):
+    """A run's record.
+
+    Attributes:
+        id: 32 random hexadecimal digits; a unique prefix is enough wherever a run is named.
+        command: The command line, ``python`` standing for the recorded interpreter.
+        working_directory: Where it was started, relative to the repository's top folder when inside it.
+        determinism: Settings that decide the bits: seeds taken, thread counts, deterministic algorithms, and the promise they allow.
+        trackers: What other systems call this run, by system.
+        notes: What could not be found out or recorded, one sentence each.
+        reproduces: The run that this one was made to repeat.
+        reproductions: Later runs made to repeat this one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    name: str
+    project: str
+    group: str | None = None
+    job_type: str
+    tags: tuple[str, ...] = ()
+    state: RunState = RunState.running
+    started_at: datetime
+    ended_at: datetime | None = None
+    command: tuple[str, ...] = ()
+    working_directory: str = "."
+    code: CodeVersion | None = None
+    environment: Environment | None = None
+    host: str = ""
+    user: str = ""
+    inputs: tuple[InputRecord, ...] = ()
+    config: dict[str, Any] = {}
+    seed: int | None = None
+    determinism: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
+    outputs: tuple[Artifact, ...] = ()
+    trackers: dict[str, dict[str, Any]] = {}
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    reproduces: str | None = None
+    reproductions: tuple[Reproduction, ...] = ()
+
+    @computed_field  # type: ignore[prop-decorator]  # pydantic documents this stacking; mypy cannot express it
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from start to end, ``None`` while it runs."""
+        return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds()
+
+    @computed_field  # type: ignore[prop-decorator]  # as above
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that should decide the result: equal fingerprints should give equal results."""
+        return digest_of_json(
+            {
+                "command": list(self.command),
+                "working_directory": self.working_directory,
+                "tree": None if self.code is None else self.code.tree_sha,
+                "environment": None if self.environment is None else self.environment.digest,
+                "inputs": [[item.role, item.content_digest] for item in self.inputs],
+                "config": self.config,
+                "seed": self.seed,
+                "determinism": self.determinism,
+            }
+        )
+
+    def inputs_by_role(self) -> dict[str, list[InputRecord]]:
+        """Inputs under their role, in the order of use."""
+        roles: dict[str, list[InputRecord]] = {}
+        for item in self.inputs:
+            roles.setdefault(item.role, []).append(item)
+        return roles

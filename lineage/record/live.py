@@ -1,0 +1,298 @@
+"""The live run: what training code holds while a record grows."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import threading
+import warnings
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lineage.errors import IntegrityError, LineageError, NotFound
+from lineage.model.dataset import normalise_uri
+from lineage.model.event import ArtifactMade, Described, Ended, InputUsed, Noted
+from lineage.model.plain import plain
+from lineage.model.run import Artifact, Run, RunState
+from lineage.model.secrets import redact_text, redact_values
+from lineage.ports import Ports, Progress, Tracker, no_progress
+from lineage.record.identity import record_input, recorded_rows
+from lineage.record.metrics import MetricBuffer
+from lineage.record.recheck import check_input
+from lineage.record.recorded_view import RecordedView
+from lineage.record.reproducing import Reproducing
+
+
+class LiveRun:
+    """A run in progress. Made by :func:`lineage.start_run`; use it in a ``with`` block, or call :meth:`finish`.
+
+    Attributes:
+        summary: Last value of each metric; more may be put in. Written when the run ends.
+    """
+
+    def __init__(self, ports: Ports, run: Run, trackers: list[Tracker], reproducing: Reproducing | None, *, is_owner: bool) -> None:
+        self._ports = ports
+        self._run = run
+        self._trackers = trackers
+        self._reproducing = reproducing
+        self._is_owner = is_owner
+        self._metrics = MetricBuffer(ports.runs, run.id)
+        self._failed_trackers: set[str] = set()
+        self._roles_used: dict[str, int] = {}
+        self._lock = threading.RLock()
+        self._open = True
+        self.summary: dict[str, Any] = {}
+
+    # --- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """32 hexadecimal digits."""
+        return self._run.id
+
+    @property
+    def name(self) -> str:
+        """A name for people."""
+        return self._run.name
+
+    @property
+    def seed(self) -> int | None:
+        """The seed, or ``None`` when it was not fixed."""
+        return self._run.seed
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration as recorded."""
+        return self._run.config
+
+    @property
+    def record(self) -> Run:
+        """The record so far."""
+        return self._run
+
+    @property
+    def reproduced(self) -> Run | None:
+        """The run that this one repeats, when it is a reproduction."""
+        return None if self._reproducing is None else self._reproducing.original
+
+    # --- what it uses, logs and makes ---------------------------------------------------------------------------------
+
+    def use_dataset(
+        self,
+        dataset: Any,
+        *,
+        role: str,
+        view: str | None = None,
+        query: str | None = None,
+        commit_id: str | None = None,
+        branch: str | None = None,
+        progress: Progress = no_progress,
+    ) -> RecordedView:
+        """Open a dataset for reading, pinned, and record exactly which rows it is.
+
+        In a reproduction the recorded rows of the original are opened instead, after every one was checked.
+
+        Args:
+            dataset: Address, or an open Deep Lake dataset.
+            role: ``train``, ``validation``, ``test`` or another lower-case word.
+            view: Name or id of a saved view; the whole dataset without one.
+            query: A query instead of a saved view.
+            commit_id: The dataset's commit; the newest without one.
+            branch: The dataset's branch; ``main`` without one.
+            progress: Told of rows digested.
+
+        Raises:
+            NotFound: No such dataset, commit or view.
+            UncommittedData: An open dataset with changes that no commit holds.
+            InvalidQuery: The query cannot be answered or keeps no row.
+            IntegrityError: In a reproduction: the data are not what was recorded.
+        """
+        self._check_open()
+        backend = self._ports.datasets()
+        if self._reproducing is not None:
+            opened = self._open_recorded(self._reproducing, role, progress)
+            if opened is not None:
+                return opened
+        uri = normalise_uri(dataset) if isinstance(dataset, str) else normalise_uri(backend.address_of(dataset))
+        if not isinstance(dataset, str) and commit_id is None:
+            commit_id = str(dataset.version)
+        chosen = backend.resolve(uri, branch=branch, commit_id=commit_id, view=view, query=query)
+        item = record_input(backend, self._ports.objects, chosen, role, progress)
+        self._used(item)
+        if item.manifest is not None and item.manifest.gaps:
+            self.note(f"the log of {uri} has gaps ({', '.join(item.manifest.gaps[:3])}): a writer may still change commit {item.commit_id}")
+        return RecordedView(backend, item, chosen.rows, uri=uri, branch=item.branch, commit_id=item.commit_id, seed=self.seed)
+
+    def _open_recorded(self, reproducing: Reproducing, role: str, progress: Progress) -> RecordedView | None:
+        ordinal = self._roles_used.get(role, 0)
+        self._roles_used[role] = ordinal + 1
+        recorded = reproducing.input(role, ordinal)
+        if recorded is None:
+            self.note(f"input '{role}' number {ordinal + 1} is not in the record of {reproducing.original.id[:12]}")
+            return None
+        item, uri = recorded
+        backend = self._ports.datasets()
+        check = check_input(backend, self._ports.objects, item, uri, progress)
+        if check.status != "ready":
+            raise IntegrityError(
+                f"input '{role}'", expected=f"content {item.content_digest[:19]}…", found=check.detail[0] if check.detail else check.found
+            )
+        used = item.model_copy(update={"used_at": datetime.now(UTC)})
+        self._used(used)
+        rows = recorded_rows(self._ports.objects, item)
+        return RecordedView(backend, used, rows, uri=uri or item.uri, branch=check.branch, commit_id=check.commit_id, seed=self.seed)
+
+    def _used(self, item: Any) -> None:
+        self._append(InputUsed(at=datetime.now(UTC), input=item))
+        self._tell("input_used", self._run, item)
+
+    def log(self, values: Mapping[str, Any], step: int | None = None) -> None:
+        """Log numbers. Names that begin with ``timing/`` or ``system/`` are kept but never compared in a reproduction.
+
+        Args:
+            values: Metric name to number (or one-element tensor).
+            step: Counted up from 0 with each call unless given.
+        """
+        self._check_open()
+        numbers, step = self._metrics.add(values, step)
+        self.summary.update(numbers)
+        for tracker in self._trackers:
+            self._tell_one(tracker, "logged", numbers, step)
+
+    def define_metric(self, name: str, step_metric: str | None = None) -> None:
+        """Say which metric is the horizontal axis of ``name``, for trackers that draw."""
+        self._tell("metric_defined", name, step_metric)
+
+    def log_artifact(
+        self, path: str | Path, kind: str = "file", name: str | None = None, details: Mapping[str, Any] | None = None
+    ) -> Artifact:
+        """Keep a file the run made in the object store, and record its digest.
+
+        Args:
+            path: The file.
+            kind: ``model``, ``report`` … ; look-ups by model need ``model``.
+            name: Unique within the run; the file's name by default. The same name again replaces it.
+            details: Free facts.
+
+        Raises:
+            NotFound: There is no such file.
+        """
+        self._check_open()
+        file = Path(path)
+        if not file.is_file():
+            raise NotFound("file", str(path), hint="log_artifact keeps single files; pack a folder first")
+        digest, size_bytes = self._ports.objects.put_file(file)
+        artifact = Artifact(
+            name=name or file.name,
+            kind=kind,
+            path=self._relative(file),
+            digest=digest,
+            size_bytes=size_bytes,
+            details=plain(dict(details or {})),
+        )
+        self._append(ArtifactMade(at=datetime.now(UTC), artifact=artifact))
+        self._tell("artifact_made", self._run, artifact, file)
+        return artifact
+
+    def record_output(self, artifact: Artifact) -> None:
+        """Record something made that is no single file, for example a dataset version."""
+        self._check_open()
+        self._append(ArtifactMade(at=datetime.now(UTC), artifact=artifact))
+        self._tell("artifact_made", self._run, artifact, None)
+
+    def describe(self, *, config: Mapping[str, Any] | None = None, determinism: Mapping[str, Any] | None = None) -> None:
+        """Record configuration or determinism settings that became known after the start."""
+        self._check_open()
+        self._append(
+            Described(
+                at=datetime.now(UTC),
+                config=redact_values(plain(dict(config or {}), "config")),
+                determinism=plain(dict(determinism or {}), "determinism"),
+            )
+        )
+
+    def note(self, text: str) -> None:
+        """Record a sentence that a reader of the record should know."""
+        self._append(Noted(at=datetime.now(UTC), note=redact_text(text)))
+
+    # --- how it ends ---------------------------------------------------------------------------------------------------
+
+    def finish(self, state: RunState = RunState.finished, error: str | None = None) -> Run:
+        """End the run, once. Waiting metrics are written first."""
+        with self._lock:
+            if not self._open:
+                return self._run
+            self._open = False
+            atexit.unregister(self.finish_at_exit)
+            try:
+                self._metrics.close()
+            except LineageError as lost:
+                self.note(lost.message)
+                warnings.warn(f"lineage: {lost.message}", stacklevel=2)
+            summary = redact_values(plain(self.summary, "summary"))
+            if self._is_owner:
+                self._append(Ended(at=datetime.now(UTC), state=state, summary=summary, error=None if error is None else redact_text(error)))
+                self._ports.liveness.release(self.id)
+            else:
+                self._append(Described(at=datetime.now(UTC), summary=summary))
+                if error is not None:
+                    self.note(f"inside the command: {error}")
+            self._tell("ended", self._run.model_copy(update={"summary": self._run.summary | summary}))
+            return self._run
+
+    def __enter__(self) -> LiveRun:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self.finish()
+        elif isinstance(error, KeyboardInterrupt):
+            self.finish(RunState.aborted, "interrupted")
+        elif isinstance(error, SystemExit) and not error.code:
+            self.finish()
+        else:
+            self.finish(RunState.failed, describe_error(error))
+
+    def finish_at_exit(self) -> None:
+        """End a run that its script left open: failed after an unhandled exception, else finished."""
+        if self._open:
+            error = getattr(sys, "last_value", None)
+            self.finish(RunState.finished if error is None else RunState.failed, None if error is None else describe_error(error))
+
+    # --- inside -----------------------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise RuntimeError(f"run {self.id[:12]} is over; start another one")
+
+    def _append(self, event: Any) -> None:
+        with self._lock:
+            self._run = self._ports.runs.append(self.id, event)
+
+    def _tell(self, method: str, *arguments: Any) -> None:
+        for tracker in self._trackers:
+            self._tell_one(tracker, method, *arguments)
+
+    def _tell_one(self, tracker: Tracker, method: str, *arguments: Any) -> None:
+        try:
+            getattr(tracker, method)(*arguments)
+        except Exception as error:  # a tracker is a guest: whatever it raises must not stop a run
+            if tracker.name not in self._failed_trackers:
+                self._failed_trackers.add(tracker.name)
+                message = f"{tracker.name} failed and is not complete for this run: {describe_error(error)}"
+                warnings.warn(f"lineage: {message}", stacklevel=3)
+                self.note(message)
+
+    def _relative(self, file: Path) -> str:
+        path = file.absolute()
+        root = None if self._run.code is None else Path(self._run.code.root)
+        return str(path.relative_to(root)) if root is not None and path.is_relative_to(root) else str(path)
+
+
+def describe_error(error: BaseException) -> str:
+    """An exception in one line, without secrets."""
+    text = str(error).strip().splitlines()
+    return redact_text(f"{type(error).__name__}: {text[0]}" if text else type(error).__name__)

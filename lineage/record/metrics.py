@@ -1,0 +1,98 @@
+"""What a run logs: taken in microseconds, written by a thread a few times a second."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from lineage.errors import LineageError
+from lineage.model.run import MetricPoint
+from lineage.ports import RunStore
+
+FLUSH_S = 0.25
+"""Seconds between writes: about what a killed process can lose."""
+
+NOT_COMPARED = ("timing/", "system/")
+"""Metrics whose names begin so depend on the machine's speed: recorded, never compared."""
+
+
+class MetricBuffer:
+    """Collects metric points of one run and appends them to the store.
+
+    A store that cannot be written is reported once; the points stay in memory and are tried again, so training goes on.
+    """
+
+    def __init__(self, store: RunStore, run_id: str) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._waiting: deque[tuple[int, dict[str, float], float]] = deque()
+        self._wake = threading.Event()
+        self._writing = threading.Lock()
+        self._stop = False
+        self._thread: threading.Thread | None = None
+        self._next_step = 0
+        self.failure: str | None = None
+
+    def add(self, values: Mapping[str, Any], step: int | None) -> tuple[dict[str, float], int]:
+        """Take one point; returns it as numbers, and its step.
+
+        Raises:
+            TypeError: A value is not a number (or a one-element tensor).
+        """
+        numbers: dict[str, float] = {}
+        for name, value in values.items():
+            try:
+                numbers[name] = value if type(value) is float else float(value)
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"metric '{name}': expected a number, found {type(value).__name__}") from error
+        if step is None:
+            step = self._next_step
+        self._next_step = step + 1
+        self._waiting.append((step, numbers, time.time()))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="lineage-metrics", daemon=True)
+            self._thread.start()
+        return numbers, step
+
+    def _work(self) -> None:
+        while not self._stop:
+            self._wake.wait(FLUSH_S)
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with self._writing:
+            points = []
+            while self._waiting:
+                step, values, at = self._waiting.popleft()
+                points.append(MetricPoint(step=step, values=values, at=at))
+            if not points:
+                return
+            try:
+                self._store.add_metrics(self._run_id, points)
+                self.failure = None
+            except Exception as error:  # any failure of a store must neither stop training nor lose the points
+                self._waiting.extendleft((point.step, point.values, point.at) for point in reversed(points))
+                if self.failure is None:
+                    warnings.warn(f"lineage: metrics cannot be written now and are kept in memory: {error}", stacklevel=2)
+                self.failure = str(error)
+
+    def close(self) -> None:
+        """Write what waits and end the thread.
+
+        Raises:
+            LineageError: The store still refuses; the number of lost points is named.
+        """
+        self._stop = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.flush()
+        if self._waiting:
+            raise LineageError(
+                f"{len(self._waiting)} metric points could not be written: {self.failure}", hint="free space in the store's folder"
+            )

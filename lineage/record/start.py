@@ -1,0 +1,147 @@
+"""Starting a run: capture everything known before the first step, write it, then let the work begin."""
+
+from __future__ import annotations
+
+import atexit
+import getpass
+import os
+import socket
+import sys
+import uuid
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lineage.errors import CaptureError, UsageError
+from lineage.model.code import CodeVersion
+from lineage.model.event import Described, Noted, Started
+from lineage.model.plain import plain
+from lineage.model.run import Run
+from lineage.model.secrets import REDACTED, redact_command, redact_values
+from lineage.ports import Ports, Tracker
+from lineage.record.live import LiveRun, describe_error
+from lineage.record.reproducing import RUN_VARIABLE, Reproducing, from_environment
+
+
+def start_run(
+    ports: Ports,
+    *,
+    project: str | None = None,
+    job_type: str | None = None,
+    name: str | None = None,
+    group: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    tags: Sequence[str] = (),
+    trackers: Sequence[str] = (),
+    command: Sequence[str] | None = None,
+    folder: Path | None = None,
+    reproducing: Reproducing | None = None,
+    code: CodeVersion | None = None,
+) -> LiveRun:
+    """Begin a record; see :func:`lineage.start_run` for the arguments that users give.
+
+    Args:
+        ports: The outside world.
+        command: The command line, when it is not this process's own.
+        folder: Where it is started, when it is not here.
+        reproducing: The run it repeats.
+        code: The code, when it is known already.
+
+    Raises:
+        CaptureError: The record cannot be written; the run does not start silently untracked.
+        UsageError: A tracker of that name is not known.
+    """
+    unknown = [item for item in trackers if item not in ports.trackers]
+    if unknown:
+        raise UsageError(f"no tracker '{unknown[0]}'", hint=f"known: {', '.join(sorted(ports.trackers))}")
+    facts: dict[str, Any] = {
+        "config": redact_values(plain(dict(config or {}), "config")),
+        "seed": None if seed is None else int(seed),
+        "tags": tuple(tags),
+    }
+    joined = os.environ.pop(RUN_VARIABLE, None) if command is None else None
+    if joined is not None:
+        known = from_environment(ports.runs)
+        run = ports.runs.append(
+            joined, Described(at=datetime.now(UTC), name=name, project=project, group=group, job_type=job_type, **facts)
+        )
+        return _go(ports, run, trackers, known, is_owner=False)
+    run_id = uuid.uuid4().hex
+    here = folder or Path.cwd()
+    own_command = tuple(command) if command is not None else _own_command()
+    recorded_command = redact_command(own_command)
+    notes: list[str] = []
+    if any(REDACTED in word for word in recorded_command):
+        notes.append("the command line held a secret, which is not recorded: a reproduction must be given it again")
+    if code is None:
+        try:
+            code = ports.source.describe(here, run_id)
+        except CaptureError as error:
+            notes.append(f"the code is not recorded: {error.message}")
+            warnings.warn(f"lineage: {notes[-1]}", stacklevel=3)
+    if code is not None and code.left_out:
+        notes.append(f"{len(code.left_out)} untracked files are too large to keep with the code: {', '.join(code.left_out[:3])}")
+    kind = job_type or "run"
+    run = Run(
+        id=run_id,
+        name=name or f"{kind}-{run_id[:6]}",
+        project=project or "default",
+        group=group,
+        job_type=kind,
+        started_at=datetime.now(UTC),
+        command=recorded_command,
+        working_directory=_relative_to(here, code),
+        code=code,
+        environment=ports.environment.describe(),
+        host=socket.gethostname(),
+        user=_user(),
+        notes=tuple(notes),
+        reproduces=None if reproducing is None else reproducing.original.id,
+        **facts,
+    )
+    ports.liveness.hold(run_id)
+    try:
+        run = ports.runs.append(run_id, Started(at=run.started_at, run=run))
+    except BaseException:
+        ports.liveness.release(run_id)
+        raise
+    return _go(ports, run, trackers, reproducing, is_owner=True)
+
+
+def _go(ports: Ports, run: Run, trackers: Sequence[str], reproducing: Reproducing | None, *, is_owner: bool) -> LiveRun:
+    working: list[Tracker] = []
+    for name in trackers:
+        try:
+            tracker = ports.trackers[name]()
+            called = plain(tracker.started(run), name)
+        except Exception as error:  # a tracker is a guest: whatever it raises must not stop a run
+            message = f"{name} could not be started: {describe_error(error)}"
+            warnings.warn(f"lineage: {message}", stacklevel=4)
+            run = ports.runs.append(run.id, Noted(at=datetime.now(UTC), note=message))
+        else:
+            working.append(tracker)
+            run = ports.runs.append(run.id, Described(at=datetime.now(UTC), trackers={name: called}))
+    live = LiveRun(ports, run, working, reproducing, is_owner=is_owner)
+    atexit.register(live.finish_at_exit)
+    return live
+
+
+def _own_command() -> tuple[str, ...]:
+    # The interpreter's place differs between machines; which one it was is recorded with the environment.
+    return ("python", *sys.orig_argv[1:])
+
+
+def _relative_to(here: Path, code: CodeVersion | None) -> str:
+    root = None if code is None else Path(code.root)
+    folder = here.resolve()
+    return str(folder.relative_to(root)) if root is not None and folder.is_relative_to(root) else str(folder)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""  # a container's user without a name

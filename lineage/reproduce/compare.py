@@ -1,0 +1,124 @@
+"""Comparing a reproduction with its original, bit for bit."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+
+from lineage.model.comparison import Change, Comparison, Verdict
+from lineage.model.plan import Plan
+from lineage.model.run import MetricPoint, Run
+from lineage.record.metrics import NOT_COMPARED
+
+
+def compare_runs(
+    original: Run, replica: Run, original_metrics: Sequence[MetricPoint], replica_metrics: Sequence[MetricPoint], plan: Plan | None = None
+) -> Comparison:
+    """What is the same in two runs, where they first part, and what was not looked at.
+
+    Args:
+        original: The first run.
+        replica: The run made to repeat it.
+        original_metrics: Its points in the order of the calls.
+        replica_metrics: Likewise.
+        plan: The reproduction's plan: its warnings are the likeliest causes of a difference.
+    """
+    changes = [*_inputs(original, replica), *_metrics(original_metrics, replica_metrics), *_outputs(original, replica)]
+    causes: list[str] = []
+    if plan is not None:
+        for severity in ("warning", "note"):
+            causes += [
+                f"{item.name}: {item.detail[0] if item.detail else item.found}" for item in plan.ingredients if item.severity == severity
+            ]
+    return Comparison(
+        original_id=original.id,
+        replica_id=replica.id,
+        changes=tuple(changes),
+        not_checked=tuple(_not_checked(original, replica, original_metrics, plan)),
+        likely_causes=tuple(causes) if not all(change.same for change in changes) else (),
+    )
+
+
+def verdict_of(comparison: Comparison) -> Verdict:
+    """``identical`` when results were compared and all agree, ``diverged`` when one does not, ``inconclusive`` without any result."""
+    if not comparison:
+        return Verdict.diverged
+    results = [change for change in comparison.changes if not change.subject.startswith("data ")]
+    return Verdict.identical if results else Verdict.inconclusive
+
+
+def _inputs(original: Run, replica: Run) -> Iterator[Change]:
+    ours, theirs = original.inputs_by_role(), replica.inputs_by_role()
+    for role in ours | theirs:
+        left = [(item.content_digest, item.rows_digest) for item in ours.get(role, [])]
+        right = [(item.content_digest, item.rows_digest) for item in theirs.get(role, [])]
+        yield Change(
+            subject=f"data {role}",
+            same=left == right,
+            original=_rows(ours.get(role, [])),
+            replica=_rows(theirs.get(role, [])),
+            detail=None if left == right else "other rows were read",
+        )
+
+
+def _rows(items: Sequence[object]) -> str:
+    rows = [getattr(item, "rows", 0) for item in items]
+    return f"{sum(rows)} rows" if rows else "not read"
+
+
+def _flat(points: Sequence[MetricPoint]) -> list[tuple[int, str, bytes, float]]:
+    # Values by their bits: two NaN of the same bits are the same, 0.0 and -0.0 are not.
+    return [
+        (point.step, name, struct.pack("<d", value), value)
+        for point in points
+        for name, value in sorted(point.values.items())
+        if not name.startswith(NOT_COMPARED)
+    ]
+
+
+def _metrics(original: Sequence[MetricPoint], replica: Sequence[MetricPoint]) -> Iterator[Change]:
+    left, right = _flat(original), _flat(replica)
+    if not left and not right:
+        return
+    detail = None
+    for a, b in zip(left, right, strict=False):
+        if a[:3] != b[:3]:
+            detail = f"first difference at step {a[0]}: {a[1]} = {a[3]!r}"
+            detail += f", then {b[3]!r}" if a[:2] == b[:2] else f", then {b[1]} = {b[3]!r} at step {b[0]}"
+            break
+    else:
+        if len(left) != len(right):
+            longer = left if len(left) > len(right) else right
+            detail = f"one series ends before step {longer[min(len(left), len(right))][0]}"
+    yield Change(subject="metrics", same=detail is None, original=f"{len(left)} values", replica=f"{len(right)} values", detail=detail)
+
+
+def _outputs(original: Run, replica: Run) -> Iterator[Change]:
+    ours = {item.name: item for item in original.outputs}
+    theirs = {item.name: item for item in replica.outputs}
+    for name in ours | theirs:
+        left, right = ours.get(name), theirs.get(name)
+        same = left is not None and right is not None and left.digest == right.digest
+        yield Change(
+            subject=f"output {name}",
+            same=same,
+            original="not made" if left is None else left.digest[:19],
+            replica="not made" if right is None else right.digest[:19],
+            detail=None if same else "the bytes differ" if left and right else "made by one run only",
+        )
+
+
+def _not_checked(original: Run, replica: Run, metrics: Sequence[MetricPoint], plan: Plan | None) -> Iterator[str]:
+    skipped = sorted({name for point in metrics for name in point.values if name.startswith(NOT_COMPARED)})
+    if skipped:
+        yield f"metrics that depend on speed: {', '.join(skipped)}"
+    if not original.outputs:
+        yield "files the run wrote without logging them as artifacts"
+    if not any(True for point in metrics):
+        yield "metrics: none were logged"
+    yield "gradients and parameters between the first and the last step (no step log was recorded)"
+    yield "the environment was compared with the record, not rebuilt: the reproduction ran in the current one"
+    if plan is not None:
+        yield from (f"{item.name}: {line}" for item in plan.ingredients if item.severity == "note" for line in item.detail)
+    if original.host == replica.host:
+        yield "another machine: both runs were made on this one"

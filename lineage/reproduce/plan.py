@@ -1,0 +1,196 @@
+"""Planning a reproduction: every ingredient looked at, every blocker named at once, nothing run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lineage.errors import LineageError
+from lineage.model.dataset import InputRecord, normalise_uri
+from lineage.model.environment import Environment
+from lineage.model.event import replay
+from lineage.model.plan import Ingredient, Plan
+from lineage.model.run import Run, RunState
+from lineage.model.secrets import REDACTED
+from lineage.ports import Ports, Progress, no_progress
+from lineage.record.recheck import check_input
+
+_PACKAGES_SHOWN = 8
+
+
+def make_plan(ports: Ports, run: Run, data: Mapping[str, str] | None = None, progress: Progress = no_progress) -> Plan:
+    """What reproducing ``run`` needs and what is there.
+
+    Args:
+        ports: The outside world.
+        run: The run to repeat.
+        data: Role to address, for data that moved; it must hold the same rows.
+        progress: Told of rows checked.
+    """
+    moved = {role: normalise_uri(uri) for role, uri in (data or {}).items()}
+    ingredients = [_record(ports, run), *_state(run), _command(run), _code(ports, run)]
+    ingredients += [_data(ports, item, moved.get(item.role), progress) for item in run.inputs]
+    for role in sorted(set(moved) - {item.role for item in run.inputs}):
+        ingredients.append(
+            Ingredient(
+                name=f"data: {role}",
+                status="missing",
+                severity="blocker",
+                recorded="no input",
+                found=moved[role],
+                detail=(f"the run has no input '{role}'",),
+            )
+        )
+    ingredients += [_environment(run.environment, ports.environment.describe()), _seed(run)]
+    return Plan(run_id=run.id, command=run.command, ingredients=tuple(ingredients))
+
+
+def _record(ports: Ports, run: Run) -> Ingredient:
+    events = ports.runs.events(run.id)
+    try:
+        told = replay(events, run.id)
+    except LineageError as error:
+        return Ingredient(
+            name="record", status="changed", severity="blocker", recorded="a chain of events", found="a broken one", detail=(error.message,)
+        )
+    if told != ports.runs.get(run.id):
+        return Ingredient(
+            name="record",
+            status="changed",
+            severity="blocker",
+            recorded=f"{len(events)} events",
+            found="a record that tells something else",
+            detail=("the stored record is not what its events add up to; it was altered",),
+        )
+    return Ingredient(name="record", status="ready", recorded=f"{len(events)} events", found="chain intact")
+
+
+def _state(run: Run) -> list[Ingredient]:
+    if run.state is RunState.finished:
+        return []
+    blocked = run.state is RunState.running
+    detail = "it has not ended yet" if blocked else f"it ended as {run.state}: {run.error or 'no reason recorded'}"
+    return [
+        Ingredient(
+            name="run",
+            status="different",
+            severity="blocker" if blocked else "warning",
+            recorded="a finished run",
+            found=run.state.value,
+            detail=(detail,),
+        )
+    ]
+
+
+def _command(run: Run) -> Ingredient:
+    text = " ".join(run.command)
+    if not run.command:
+        return Ingredient(
+            name="command", status="missing", severity="blocker", recorded="none", found="none", detail=("no command was recorded",)
+        )
+    if any(REDACTED in word for word in run.command):
+        detail = "it held a secret, which is never recorded"
+        return Ingredient(name="command", status="missing", severity="blocker", recorded=text, found="incomplete", detail=(detail,))
+    return Ingredient(name="command", status="ready", recorded=text, found="as recorded")
+
+
+def _code(ports: Ports, run: Run) -> Ingredient:
+    code = run.code
+    if code is None:
+        detail = "the run was not started inside a git repository"
+        return Ingredient(name="code", status="missing", severity="blocker", recorded="none", found="none", detail=(detail,))
+    recorded = f"{(code.git_sha or code.snapshot_sha)[:10]}{' + uncommitted changes' if code.is_dirty else ''}"
+    reason = ports.source.has(code)
+    if reason is not None:
+        return Ingredient(name="code", status="missing", severity="blocker", recorded=recorded, found="not found", detail=(reason,))
+    if code.left_out:
+        detail = f"untracked files were too large to keep: {', '.join(code.left_out[:3])}"
+        return Ingredient(
+            name="code", status="missing", severity="warning", recorded=recorded, found="all but large untracked files", detail=(detail,)
+        )
+    return Ingredient(name="code", status="ready", recorded=recorded, found=f"snapshot {code.snapshot_sha[:10]} reachable")
+
+
+def _data(ports: Ports, item: InputRecord, moved: str | None, progress: Progress) -> Ingredient:
+    recorded = f"{item.rows} rows at {item.commit_id} of {item.uri}"
+    try:
+        check = check_input(ports.datasets(), ports.objects, item, moved, progress)
+    except LineageError as error:  # the backend's package is missing
+        return Ingredient(
+            name=f"data: {item.role}", status="missing", severity="blocker", recorded=recorded, found="no backend", detail=(error.message,)
+        )
+    if check.status == "ready":
+        where = f" at {moved}" if moved else ""
+        severity = "note" if check.detail else "none"
+        return Ingredient(
+            name=f"data: {item.role}", status="ready", severity=severity, recorded=recorded, found=check.found + where, detail=check.detail
+        )
+    status = "missing" if check.status == "missing" else "changed"
+    return Ingredient(
+        name=f"data: {item.role}", status=status, severity="blocker", recorded=recorded, found=check.found, detail=check.detail
+    )
+
+
+def _environment(recorded: Environment | None, now: Environment) -> Ingredient:
+    if recorded is None:
+        return Ingredient(
+            name="environment",
+            status="missing",
+            severity="warning",
+            recorded="none",
+            found=_short(now),
+            detail=("no environment was recorded",),
+        )
+    detail: list[str] = []
+    if (recorded.implementation, recorded.python) != (now.implementation, now.python):
+        detail.append(f"{recorded.implementation} {recorded.python} → {now.implementation} {now.python}: may change everything")
+    names = sorted(set(recorded.packages) | set(now.packages))
+    changed = [name for name in names if not _same_package(recorded, now, name)]
+    detail += [_package_change(recorded, now, name) for name in changed[:_PACKAGES_SHOWN]]
+    if len(changed) > _PACKAGES_SHOWN:
+        detail.append(f"{len(changed) - _PACKAGES_SHOWN} more packages differ")
+    machine = [
+        f"{what}: {left} → {right}"
+        for what, left, right in (
+            ("processor", recorded.cpu, now.cpu),
+            ("GPUs", ", ".join(recorded.gpus) or "none", ", ".join(now.gpus) or "none"),
+            ("C library", recorded.libc, now.libc),
+        )
+        if left != right
+    ]
+    if detail:
+        return Ingredient(
+            name="environment",
+            status="different",
+            severity="warning",
+            recorded=_short(recorded),
+            found=_short(now),
+            detail=(*detail, *machine),
+        )
+    if machine:
+        return Ingredient(
+            name="environment", status="different", severity="note", recorded=_short(recorded), found=_short(now), detail=tuple(machine)
+        )
+    return Ingredient(name="environment", status="ready", recorded=_short(recorded), found="same interpreter, packages and machine")
+
+
+def _same_package(left: Environment, right: Environment, name: str) -> bool:
+    a, b = left.packages.get(name), right.packages.get(name)
+    return a is not None and b is not None and (a == b or (a.editable and b.editable))
+
+
+def _package_change(left: Environment, right: Environment, name: str) -> str:
+    a, b = left.packages.get(name), right.packages.get(name)
+    if a is not None and b is not None and a.version == b.version:
+        return f"{name} {a.version}: other installed files"
+    return f"{name} {'absent' if a is None else a.version} → {'absent' if b is None else b.version}"
+
+
+def _short(environment: Environment) -> str:
+    return f"{environment.implementation} {environment.python}, {len(environment.packages)} packages"
+
+
+def _seed(run: Run) -> Ingredient:
+    if run.seed is None:
+        detail = "random numbers will differ, and with them the result"
+        return Ingredient(name="seed", status="missing", severity="warning", recorded="not fixed", found="not fixed", detail=(detail,))
+    return Ingredient(name="seed", status="ready", recorded=str(run.seed), found="as recorded")

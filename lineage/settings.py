@@ -1,0 +1,70 @@
+"""Settings, all from environment variables with the prefix ``LINEAGE_``; every one has a default that works on a laptop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from lineage.errors import UsageError
+
+STORE_FOLDER = ".lineage"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says.
+
+    Attributes:
+        store: ``LINEAGE_STORE``: a folder, or ``postgresql://…`` for records in PostgreSQL.
+        folder: Local folder for objects, locks, caches and workspaces (``LINEAGE_FOLDER``; the store itself when that is a folder).
+        project: ``LINEAGE_PROJECT``: project of runs that name none.
+    """
+
+    store: str
+    folder: Path
+    project: str = "default"
+
+
+def load_settings(start: Path | None = None) -> Settings:
+    """Settings for work in ``start`` (the working folder by default).
+
+    Without ``LINEAGE_STORE`` the store is the nearest ``.lineage`` folder upwards, else one beside the repository, else one right here.
+
+    Raises:
+        UsageError: ``LINEAGE_STORE`` has a form that is not known.
+    """
+    here = (start or Path.cwd()).absolute()
+    store = os.environ.get("LINEAGE_STORE", "")
+    project = os.environ.get("LINEAGE_PROJECT", "default")
+    if store.startswith(("postgresql://", "postgres://")):
+        folder = os.environ.get("LINEAGE_FOLDER")
+        return Settings(store, Path(folder).absolute() if folder else _default_folder(here), project)
+    if "://" in store:
+        raise UsageError(
+            f"LINEAGE_STORE has the unknown form '{store.partition('://')[0]}://…'",
+            hint="give a folder or postgresql://user:password@host/database",
+        )
+    chosen = Path(store).expanduser().absolute() if store else _default_folder(here)
+    return Settings(str(chosen), chosen, project)
+
+
+def _default_folder(here: Path) -> Path:
+    for folder in (here, *here.parents):
+        if (folder / STORE_FOLDER).is_dir():
+            return folder / STORE_FOLDER
+        if (folder / ".git").exists():
+            return _main_worktree(folder) / STORE_FOLDER
+    return here / STORE_FOLDER
+
+
+def _main_worktree(folder: Path) -> Path:
+    if (folder / ".git").is_dir():
+        return folder
+    # A linked worktree: its records belong with those of the repository, or they vanish with the worktree.
+    answer = subprocess.run(
+        ["git", "-C", str(folder), "rev-parse", "--path-format=absolute", "--git-common-dir"], capture_output=True, text=True, check=False
+    )
+    common = Path(answer.stdout.strip())
+    return common.parent if answer.returncode == 0 and common.name == ".git" else folder

