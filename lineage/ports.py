@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from lineage.model.code import CodeVersion
-from lineage.model.dataset import DatasetVersion, InputRecord, LogManifest, RowIndex, View
+from lineage.model.dataset import DatasetVersion, InputRecord, LogManifest, View
 from lineage.model.environment import Environment
 from lineage.model.event import Event
 from lineage.model.run import Artifact, MetricPoint, Run, RunState
@@ -167,6 +167,14 @@ class DatasetBackend(Protocol):
         """For example ``deeplake 4.7.4``."""
 
     def exists(self, uri: str) -> bool: ...
+
+    def address_of(self, handle: Any) -> str:
+        """The address of an open dataset, for callers that hold one instead of an address.
+
+        Raises:
+            UncommittedData: It has changes that no commit holds.
+            UsageError: It is no dataset of this technology.
+        """
 
     def resolve(
         self, uri: str, *, branch: str | None = None, commit_id: str | None = None, view: str | None = None, query: str | None = None

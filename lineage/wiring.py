@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
@@ -36,7 +37,7 @@ def wire(settings: Settings | None = None) -> Ports:
         source=GitSourceControl(),
         environment=LocalEnvironmentProbe(folder / "cache"),
         executor=SubprocessExecutor(),
-        trackers={"wandb": _wandb},
+        trackers={"wandb": functools.partial(_wandb, folder)},
         folder=folder,
     )
 
@@ -70,8 +71,8 @@ def _dataset_backend() -> DatasetBackend:
     return made
 
 
-def _wandb() -> Tracker:
-    made: Tracker = _load("lineage.adapters.trackers.wandb", "wandb", "wandb").WandbTracker()
+def _wandb(folder: Path) -> Tracker:
+    made: Tracker = _load("lineage.adapters.trackers.wandb", "wandb", "wandb").WandbTracker(folder)
     return made
 
 

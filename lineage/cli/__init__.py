@@ -21,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done, identical or equivalent · 1 diverged · 2 usage · 3 inconclusive · 4 blocked · 5 and up other errors (docs/errors.md).",
+    epilog="Exit codes: 0 done, identical or equivalent · 1 diverged · 2 usage · 3 inconclusive · 4 blocked · 5 and up other errors.",
 )
 
 

@@ -32,18 +32,12 @@ def run(item: Run, points: Sequence[MetricPoint]) -> None:
     )
     _line("command", " ".join(item.command))
     if item.code is not None:
-        clean = (
-            f"with uncommitted changes in {len(item.code.changed)} files, snapshot {item.code.snapshot_sha[:12]}"
-            if item.code.is_dirty
-            else "clean"
-        )
+        changed = ", ".join(item.code.changed[:3]) + (" …" if len(item.code.changed) > 3 else "")
+        clean = f"uncommitted: {changed}; snapshot {item.code.snapshot_sha[:12]}" if item.code.is_dirty else "clean"
         _line("code", f"{item.code.git_sha or 'no commit'} ({item.code.branch or 'detached'}, {clean}) of {item.code.repository}")
     if item.environment is not None:
-        environment = item.environment
-        _line(
-            "environment",
-            f"{environment.implementation} {environment.python}, {len(environment.packages)} packages, {environment.cpu}, {environment.digest[:19]}…",
-        )
+        it = item.environment
+        _line("environment", f"{it.implementation} {it.python}, {len(it.packages)} packages, {it.cpu}, {it.digest[:19]}…")
     _line("seed", "not fixed" if item.seed is None else str(item.seed))
     if item.determinism:
         _line("promise", str(item.determinism.get("promise", "")))

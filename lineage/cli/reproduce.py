@@ -34,8 +34,8 @@ def reproduce_command(
 ) -> None:
     """Run a recorded run again from its record, in a workspace of its own, and say whether the result is the same.
 
-    Data are checked row by row before anything is run. The recorded command is executed: it is shown first. Verdicts and exit codes: identical 0,
-    diverged 1, inconclusive 3, blocked 4 (nothing was run).
+    Data are checked row by row before anything is run. The recorded command is executed: it is shown first. Verdicts and exit codes:
+    identical 0, diverged 1, inconclusive 3, blocked 4 (nothing was run).
     """
     settings = load_settings()
     ports = wire(settings)

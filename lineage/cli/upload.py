@@ -50,8 +50,8 @@ def upload_command(
 ) -> None:
     """Store a folder of pictures and annotations as a dataset version, byte for byte, as a tracked job.
 
-    The whole source is checked first and everything stored is read back and compared. An interrupted upload continues when the same command is
-    given again.
+    The whole source is checked first and everything stored is read back and compared. An interrupted upload continues when the same command
+    is given again.
     """
     settings = load_settings()
     ports = wire(settings)
@@ -97,6 +97,6 @@ def upload_command(
             }
         )
     else:
-        typer.echo(
-            f"uri        {version.uri}\ncommit id  {version.commit_id}\nrows       {version.rows}\ncontent    {version.content_digest}\nrun        {run.id}"
-        )
+        facts = {"uri": version.uri, "commit id": version.commit_id, "rows": version.rows, "content": version.content_digest, "run": run.id}
+        for name, value in facts.items():
+            typer.echo(f"{name:<11}{value}")

@@ -54,6 +54,6 @@ def create(
             }
         )
     else:
-        typer.echo(
-            f"view id    {view.view_id}\nname       {view.name}\nrows       {kept} of {total} ({100 * kept / total:.1f} %)\ncommit id  {view.version.commit_id}"
-        )
+        share = f"{kept} of {total} ({100 * kept / total:.1f} %)"
+        for label, value in {"view id": view.view_id, "name": view.name, "rows": share, "commit id": view.version.commit_id}.items():
+            typer.echo(f"{label:<11}{value}")

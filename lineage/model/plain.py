@@ -16,10 +16,10 @@ def plain(value: Any, name: str = "value") -> Any:
     Raises:
         TypeError: Something in it has no plain form; the path to it is named.
     """
-    if value is None or isinstance(value, bool | str):
-        return value.value if isinstance(value, Enum) else value
     if isinstance(value, Enum):
         return plain(value.value, name)
+    if value is None or isinstance(value, bool | str):
+        return value
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):

@@ -27,8 +27,8 @@ class Column:
 
     name: str
     kind: ColumnKind
-    dtype: str | None = None
-    ndim: int | None = None
+    dtype: str = ""
+    ndim: int = 1
     class_names: tuple[str, ...] = ()
     compression: str | None = None
 

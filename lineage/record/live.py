@@ -279,7 +279,7 @@ class LiveRun:
     def _tell_one(self, tracker: Tracker, method: str, *arguments: Any) -> None:
         try:
             getattr(tracker, method)(*arguments)
-        except Exception as error:  # a tracker is a guest: whatever it raises must not stop a run
+        except Exception as error:  # noqa: BLE001 - a tracker is a guest: whatever it raises must not stop a run
             if tracker.name not in self._failed_trackers:
                 self._failed_trackers.add(tracker.name)
                 message = f"{tracker.name} failed and is not complete for this run: {describe_error(error)}"

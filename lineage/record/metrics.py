@@ -46,8 +46,9 @@ class MetricBuffer:
         numbers: dict[str, float] = {}
         for name, value in values.items():
             try:
-                numbers[name] = value if type(value) is float else float(value)
-            except (TypeError, ValueError) as error:
+                # Tensors and NumPy scalars tell their one value by item(); float() of a tensor that needs a gradient warns.
+                numbers[name] = value if type(value) is float else float(value.item() if hasattr(value, "item") else value)
+            except (TypeError, ValueError, RuntimeError) as error:
                 raise TypeError(f"metric '{name}': expected a number, found {type(value).__name__}") from error
         if step is None:
             step = self._next_step
@@ -75,7 +76,7 @@ class MetricBuffer:
             try:
                 self._store.add_metrics(self._run_id, points)
                 self.failure = None
-            except Exception as error:  # any failure of a store must neither stop training nor lose the points
+            except Exception as error:  # noqa: BLE001 - no failure of a store may stop training or lose the points
                 self._waiting.extendleft((point.step, point.values, point.at) for point in reversed(points))
                 if self.failure is None:
                     warnings.warn(f"lineage: metrics cannot be written now and are kept in memory: {error}", stacklevel=2)

@@ -117,7 +117,7 @@ def _go(ports: Ports, run: Run, trackers: Sequence[str], reproducing: Reproducin
         try:
             tracker = ports.trackers[name]()
             called = plain(tracker.started(run), name)
-        except Exception as error:  # a tracker is a guest: whatever it raises must not stop a run
+        except Exception as error:  # noqa: BLE001 - a tracker is a guest: whatever it raises must not stop a run
             message = f"{name} could not be started: {describe_error(error)}"
             warnings.warn(f"lineage: {message}", stacklevel=4)
             run = ports.runs.append(run.id, Noted(at=datetime.now(UTC), note=message))

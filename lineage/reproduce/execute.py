@@ -125,7 +125,7 @@ def _verify(ports: Ports, run: Run, replica: Run, plan: Plan, status: int, last:
         reason = f"{first.subject}: {first.detail}"
     ports.runs.append(
         run.id, Reproduced(at=datetime.now(UTC), reproduction=Reproduction(run_id=replica.id, verdict=verdict.value, at=datetime.now(UTC)))
-    )  # type: ignore[arg-type]  # never 'blocked' here
+    )
     return Report(run_id=run.id, verdict=verdict, plan=plan, comparison=comparison, replica_id=replica.id, reason=reason)
 
 

@@ -1,7 +1,7 @@
 """Order of samples and randomness of augmentation, as functions of (seed, epoch) and (seed, epoch, sample).
 
-Both come from Philox, a counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): the stream is named
-by its key, so no state has to be passed between processes or saved with a checkpoint.
+Both come from Philox, a counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): the stream is
+named by its key, so no state has to be passed between processes or saved with a checkpoint.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ class Config(_Section):
         threads: CPU threads of the arithmetic; ``None`` for one per core. Another number gives other bits.
         device: ``auto`` takes CUDA when there is one.
         score_threshold: Detections at or below this score do not count in the evaluation.
-        wandb: W&B mode; ``offline`` needs no account.
+        wandb: W&B mode, unless the variable ``WANDB_MODE`` names another; ``offline`` needs no account.
         output: Folder that gets ``model.pth``; ``None`` keeps the weights only in the run's record.
         transform: See :class:`TransformConfig`.
         model: See :class:`ModelConfig`.

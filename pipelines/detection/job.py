@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,9 @@ def train_detector(config: Config) -> Trained:
             a loss that is not finite. The run is then recorded as failed.
     """
     device = choose_device(config.device)
-    trackers = () if config.wandb == "disabled" else ("wandb",)
-    if trackers:
-        os.environ["WANDB_MODE"] = config.wandb
+    # A reproduction sets WANDB_MODE, so that it never writes into the project of the run it repeats.
+    wandb_mode = os.environ.setdefault("WANDB_MODE", config.wandb)
+    trackers = () if "disabled" in (config.wandb, wandb_mode) else ("wandb",)
     with ExitStack() as stack:
         folder = config.output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="detection-")))
         started = lineage.start_run(
@@ -110,9 +111,9 @@ def _train_and_evaluate(run: Any, config: Config, device: torch.device) -> tuple
     validation_view = run.use_dataset(config.validation, view=config.validation_view or config.view, role="validation")
     train_transform = make_transform(training_pipeline(size), label_map(train_view.class_names[LABEL_COLUMN], config.classes))
     validation_transform = make_transform(validation_pipeline(size), label_map(validation_view.class_names[LABEL_COLUMN], config.classes))
-    loading = {"batch_size": config.batch_size, "num_workers": config.workers, "collate_fn": collate}
-    train_loader = lineage.training.DataLoader(train_view, shuffle=True, transform=train_transform, **loading)
-    validation_loader = lineage.training.DataLoader(validation_view, shuffle=False, transform=validation_transform, **loading)
+    make_loader = partial(lineage.training.DataLoader, batch_size=config.batch_size, num_workers=config.workers, collate_fn=collate)
+    train_loader = make_loader(train_view, shuffle=True, transform=train_transform)
+    validation_loader = make_loader(validation_view, shuffle=False, transform=validation_transform)
 
     if config.model.base_weights is not None:
         run.summary["base_weights_digest"] = file_digest(base_weights_file(config.model))

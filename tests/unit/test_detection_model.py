@@ -166,7 +166,7 @@ def test_base_weights_of_other_classes_lose_their_predictor(tmp_path: Path) -> N
 def test_misfitting_base_weights_are_refused(tmp_path: Path) -> None:
     """Weights of another model are one error that names a tensor; nothing is loaded in part."""
     weights = save_weights(tiny_model(5, fpn_channels=16).state_dict(), tmp_path)
-    with pytest.raises(UsageError, match="tensors do not fit the model, the first is 'backbone.fpn"):
+    with pytest.raises(UsageError, match=r"tensors do not fit the model, the first is 'backbone\.fpn"):
         tiny_model(6, base_weights=str(weights))
 
 
@@ -177,7 +177,7 @@ def test_file_that_holds_no_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a weights file of torch"):
         tiny_model(0, base_weights=str(path))
     torch.save([1, 2], path)
-    with pytest.raises(UsageError, match="expected a state_dict .* found list"):
+    with pytest.raises(UsageError, match=r"expected a state_dict .* found list"):
         tiny_model(0, base_weights=str(path))
     with pytest.raises(NotFound, match=r"no weights file '.*absent.pth'"):
         tiny_model(0, base_weights=str(tmp_path / "absent.pth"))

@@ -1,5 +1,6 @@
-"""Datasets in Deep Lake 4. What its names do and do not promise, and why rows and content digests are recorded beside them:
-``docs/architecture.md``, section "Data".
+"""Datasets in Deep Lake 4.
+
+What its names do and do not promise, and why rows and content digests are recorded beside them: ``docs/architecture.md``, section "Data".
 """
 
 from __future__ import annotations
@@ -7,6 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
 import deeplake
@@ -19,6 +21,8 @@ from lineage.errors import Conflict, IntegrityError, InvalidQuery, NotFound, Unc
 from lineage.model.dataset import DatasetVersion, LogManifest, RowIndex, View
 from lineage.model.source import Column
 
+_VERSION = metadata.version("deeplake")
+
 
 class DeepLakeBackend:
     """Deep Lake behind :class:`lineage.ports.DatasetBackend`."""
@@ -26,7 +30,7 @@ class DeepLakeBackend:
     @property
     def name(self) -> str:
         """Technology and version."""
-        return f"deeplake {deeplake.__version__}"
+        return f"deeplake {_VERSION}"
 
     def address_of(self, handle: Any) -> str:
         """The address of an open Deep Lake dataset, for callers that hold a handle instead of an address.
@@ -94,7 +98,7 @@ class DeepLakeBackend:
 
     def manifest(self, version: DatasetVersion) -> LogManifest | None:
         """Digest of the version's log files, for the release whose layout is known."""
-        if not deeplake.__version__.startswith("4.7."):
+        if not _VERSION.startswith("4.7."):
             return None
         with deeplake_errors(version.uri):
             return log_manifest(version.uri, version.branch_id, version.commit_id)

@@ -1,7 +1,8 @@
 """This interpreter, its packages and this machine.
 
-Packages are digested by the rows of their ``RECORD`` (the installer's list of files with hashes, PEP 376), without the rows that differ between
-two installations of the same wheel. Reading 150 of them takes about 0.1 s, so the result is kept under the names, sizes and times of those files.
+Packages are digested by the rows of their ``RECORD`` (the installer's list of files with hashes, PEP 376), without the rows that differ
+between two installations of the same wheel. Reading 150 of them takes about 0.1 s, so the result is kept under the names, sizes and times
+of those files.
 """
 
 from __future__ import annotations

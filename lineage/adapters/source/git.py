@@ -6,6 +6,7 @@ importing GitPython costs more than the whole capture; checking out, where a ten
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -86,10 +87,8 @@ class GitSourceControl:
     @staticmethod
     def _holder(code: CodeVersion) -> Path | None:
         candidates = [Path(code.root)]
-        try:
+        with contextlib.suppress(CaptureError):  # started outside any repository: only the recorded one can hold the snapshot
             candidates.append(Path(_lines(Path.cwd(), "rev-parse", "--show-toplevel")[0]))
-        except CaptureError:
-            pass  # started outside any repository: only the recorded one can hold the snapshot
         for candidate in candidates:
             if candidate.is_dir() and _start(candidate, ("cat-file", "-e", f"{code.snapshot_sha}^{{tree}}"), {}).returncode == 0:
                 return candidate

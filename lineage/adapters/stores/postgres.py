@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, LiteralString, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -83,7 +83,7 @@ class PostgresRunStore(SqlRunStore):
 def _execute_on(connection: psycopg.Connection[tuple[Any, ...]]) -> Execute:
     def execute(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         # Every statement is a constant of ours with '?' for parameters; none holds a percent sign or a question mark of its own.
-        cursor = connection.execute(cast(LiteralString, sql.replace("?", "%s")), tuple(parameters))
+        cursor = connection.execute(sql.replace("?", "%s"), tuple(parameters))
         return cursor.fetchall() if cursor.description else []
 
     return execute

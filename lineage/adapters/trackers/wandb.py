@@ -1,7 +1,7 @@
 """Weights & Biases as a place that is told of a run.
 
-Joins the active W&B run, or starts one (offline unless ``WANDB_MODE`` says otherwise). Identity goes into the run's config and, for datasets,
-into a file inside an artifact: W&B computes an artifact's digest from its files alone, metadata does not count.
+Joins the active W&B run, or starts one (offline unless ``WANDB_MODE`` says otherwise). Identity goes into the run's config and, for
+datasets, into a file inside an artifact: W&B computes an artifact's digest from its files alone, metadata does not count.
 """
 
 from __future__ import annotations
@@ -23,11 +23,17 @@ _NAME_LENGTH = 128
 
 
 class WandbTracker:
-    """One W&B run."""
+    """One W&B run.
+
+    Args:
+        folder: Where W&B keeps its files, unless ``WANDB_DIR`` says otherwise: in the working folder they would show up as untracked files
+            and enter the code snapshot of the next run.
+    """
 
     name = "wandb"
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._run: Any = None
         self._is_own = False
         self._inputs: list[dict[str, Any]] = []
@@ -41,7 +47,7 @@ class WandbTracker:
             mode = os.environ.get("WANDB_MODE", "offline")
             if mode == "offline":
                 # Staged artifact files would otherwise lie in the user's home, away from the run they belong to.
-                os.environ.setdefault("WANDB_DATA_DIR", str(Path(os.environ.get("WANDB_DIR", ".")).absolute() / "wandb" / "data"))
+                os.environ.setdefault("WANDB_DATA_DIR", str(Path(os.environ.get("WANDB_DIR", self._folder)).absolute() / "wandb" / "data"))
             self._run = wandb.init(
                 project=run.project,
                 group=run.group,
@@ -49,7 +55,8 @@ class WandbTracker:
                 name=run.name,
                 tags=list(run.tags) or None,
                 config=json.loads(json.dumps(run.config)),
-                mode=mode,
+                mode=mode,  # type: ignore[arg-type]  # W&B itself names the modes it knows when this is none of them
+                dir=os.environ.get("WANDB_DIR", str(self._folder)),
                 settings=wandb.Settings(silent=True),
             )
             self._is_own = True
