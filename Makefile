@@ -3,12 +3,10 @@
 
 BIN := .venv/bin
 SETUP_DONE := .venv/.complete
-LOCKS := requirements.lock requirements-service.lock requirements-bootstrap.lock
 ARGS ?=
 
 # Compiled modules are kept whatever the caller's shell says: the demo starts many short processes.
 unexport PYTHONDONTWRITEBYTECODE
-export PYTHON
 
 # An environment made for another folder (a moved or copied clone), or not finished, is made again.
 ifneq ($(shell cat $(SETUP_DONE) 2>/dev/null),$(CURDIR))
@@ -37,6 +35,7 @@ test: setup ## all tests; ARGS='-k digest' for some
 
 coverage: setup ## all tests, with a table of the lines and branches they do not reach
 	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
 check: setup ## style, types, import rules, generated docs, nothing of one machine in the files
@@ -68,5 +67,5 @@ lock: setup ## pin the newest allowed versions again; ARGS='--upgrade-package to
 	   awk '/^[^ #]/ {mine = /^uv==/} mine && !/^ *#/' requirements.lock; } > requirements-bootstrap.lock
 
 clean: ## remove what the targets made (.venv, .demo, caches); never .lineage, which holds your records
-	rm -rf .venv .demo build dist .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .demo build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find lineage service pipelines tests docs scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,7 +12,8 @@
     ├── IntegrityError            9  data, an object or a record differs from its digest
     ├── Blocked                   4  a reproduction that was not started; carries its plan
     ├── ExecutionFailed          10  a recorded command ended with an error
-    └── Unavailable              11  a backend, an optional package or a server is missing
+    └── Unavailable              11  a backend or a server is missing
+        └── MissingExtra         11  an optional package is not installed
 
 Exit codes 0 and 1 belong to verdicts (identical or equivalent, diverged), 3 to an inconclusive one, 130 to Ctrl-C.
 Misuse of the Python interface (logging to a finished run) is a ``RuntimeError`` and not part of this tree.
@@ -20,8 +21,8 @@ Misuse of the Python interface (logging to a finished run) is a ``RuntimeError``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 
 class LineageError(Exception):
@@ -39,6 +40,17 @@ class LineageError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Callable[..., LineageError], tuple[type[LineageError], dict[str, Any]]]:
+        # Subclasses have arguments of their own; without this an error raised in a worker process could not be brought back.
+        return _restore, (type(self), self.__dict__ | {"args": self.args})
+
+
+def _restore(kind: type[LineageError], state: dict[str, Any]) -> LineageError:
+    error = kind.__new__(kind)
+    error.args = state.pop("args")
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(LineageError):

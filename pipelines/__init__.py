@@ -1,0 +1,1 @@
+"""Pipelines that record themselves through the lineage layer: ``data`` makes and imports data sets, ``detection`` trains detectors."""

@@ -1,0 +1,20 @@
+"""Look-ups over HTTP, and pages that show runs: the layer's verbs behind routes. Start it with ``lineage serve``.
+
+Reading order::
+
+    app.py            create_app(ports): puts everything below together; nothing happens when a module is imported
+    dependencies.py   what routes ask for: the ports, a run's id, a model's digest
+    schemas.py        pages of compact runs, data of a run or model, series of metrics; whole records are ``lineage.model``'s own
+    listing.py        filters, cursor and one page of runs: the API and the page of runs share it
+    routes/           one file for each resource under /api/v1, and /healthz
+    entity.py         bodies with an ETag
+    problems.py       every error as ``application/problem+json`` (RFC 9457): one table from error class to status
+    documentation.py  OpenAPI and its page at /docs, without an outside host
+    examples.py       the example record of the documentation
+    guard.py          security headers, and which host names are answered
+    pages.py          server-rendered pages: runs, one run, problems; with templates/ and static/
+    charts.py         geometry of a metric's line chart; templates/chart.html draws it
+
+The process only reads. One thing may be written on the way: a run whose process is gone is marked as aborted, as every look-up does.
+Recorded commands are never executed here.
+"""

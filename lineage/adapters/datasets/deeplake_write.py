@@ -65,7 +65,7 @@ class DeepLakeWriter:
             )
         if mark["state"] == "complete":
             raise Conflict(
-                f"the dataset at {self._uri} already holds a finished upload of this source (commit {dataset.version}, {len(dataset)} rows)",
+                f"the dataset at {self._uri} holds a finished upload of this source already (commit {dataset.version})",
                 hint="use it as it is, or choose another address",
             )
         present = {item.name for item in dataset.schema.columns}

@@ -1,0 +1,53 @@
+"""The API's description, and the page that shows it. Swagger UI comes from a package, not from another host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.openapi.utils import get_openapi
+
+from service.guard import DOCS_POLICY
+from service.problems import MEDIA_TYPE
+
+SUMMARY = "Which exact data made this model, and can I make it again?"
+DESCRIPTION = """\
+Look-ups over recorded runs. Ids may be given by a unique prefix; times are UTC; names carry their units.
+
+Errors are problem documents (RFC 9457, `application/problem+json`) whose `code` is stable; [/problems](/problems) lists them.
+Lists are pages: give `next_cursor` back as `cursor`. Answers about one run carry an `ETag`.
+"""
+
+
+def install(app: FastAPI, page: str) -> None:
+    """Describe this app's routes at ``/openapi.json`` and show them at ``/docs``.
+
+    Args:
+        app: The app.
+        page: HTML of the page.
+    """
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            described = get_openapi(
+                title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes, tags=app.openapi_tags
+            )
+            app.openapi_schema = _with_problems(described)
+        return app.openapi_schema
+
+    async def docs() -> Response:
+        return Response(page, media_type="text/html", headers={"Content-Security-Policy": DOCS_POLICY})
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents for changing the description
+    app.add_api_route("/docs", docs, include_in_schema=False)
+
+
+def _with_problems(described: dict[str, Any]) -> dict[str, Any]:
+    # FastAPI describes every further answer as application/json; ours are problem documents.
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                content = response.get("content", {})
+                if int(status) >= 400 and "application/json" in content:
+                    content.setdefault(MEDIA_TYPE, {}).update(content.pop("application/json"))
+    return described
