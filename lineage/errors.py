@@ -10,12 +10,12 @@
     ├── CaptureError              8  something that must be recorded cannot be
     │   └── UncommittedData       8  a dataset with changes that no commit holds
     ├── IntegrityError            9  data, an object or a record differs from its digest
-    ├── Blocked                   4  a reproduction that was not started; carries its plan
+    ├── Blocked                   4  a reproduction that was not started; names every reason
     ├── ExecutionFailed          10  a recorded command ended with an error
     └── Unavailable              11  a backend or a server is missing
         └── MissingExtra         11  an optional package is not installed
 
-Exit codes 0 and 1 belong to verdicts (identical or equivalent, diverged), 3 to an inconclusive one, 130 to Ctrl-C.
+Exit codes 0, 1, 3 and 4 belong to verdicts (identical or equivalent, diverged, inconclusive, blocked), 130 to Ctrl-C.
 Misuse of the Python interface (logging to a finished run) is a ``RuntimeError`` and not part of this tree.
 """
 

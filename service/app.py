@@ -42,10 +42,9 @@ def create_app(ports: Ports, *, allowed_hosts: Collection[str] = ()) -> FastAPI:
     )
     app.state.ports = ports
     app.add_middleware(guard.guarded, allowed_hosts=allowed_hosts)
-    shown = pages.Pages(app.version)
-    problems.install(app, shown.problem, guard.HEADERS)
-    for router in (runs.router, models.router, health.router, shown.router()):
+    problems.install(app, pages.problem_page, guard.HEADERS)
+    for router in (runs.router, models.router, health.router, pages.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
-    documentation.install(app, shown.render("docs.html"))
+    documentation.install(app, pages.render("docs.html"))
     return app

@@ -50,7 +50,10 @@ def record() -> Run:
             python="3.11.7",
             implementation="CPython",
             executable="/home/ada/parking/.venv/bin/python",
-            packages={"numpy": Package(version="2.4.6", record=_digest("numpy")), "torch": Package(version="2.15.0", record=_digest("torch"))},
+            packages={
+                "numpy": Package(version="2.4.6", record=_digest("numpy")),
+                "torch": Package(version="2.15.0", record=_digest("torch")),
+            },
             digest=_digest("environment"),
             platform="Linux-6.1-x86_64",
             libc="glibc 2.36",

@@ -23,8 +23,8 @@ from lineage.errors import (
     LineageError,
     MissingExtra,
     NotFound,
-    UncommittedData,
     Unavailable,
+    UncommittedData,
     UsageError,
 )
 

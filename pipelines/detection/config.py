@@ -152,7 +152,7 @@ class Config(_Section):
         device: ``auto`` takes CUDA when there is one.
         score_threshold: Detections at or below this score do not count in the evaluation.
         wandb: W&B mode, unless the variable ``WANDB_MODE`` names another; ``offline`` needs no account.
-        output: Folder that gets ``model.pth``; ``None`` keeps the weights only in the run's record.
+        output: Folder that gets ``model.pth``; ``None`` keeps the weights only in the run's record, and so does a reproduction.
         transform: See :class:`TransformConfig`.
         model: See :class:`ModelConfig`.
         optimizer: See :class:`OptimizerConfig`.

@@ -56,7 +56,7 @@ def train_detector(config: Config) -> Trained:
     wandb_mode = os.environ.setdefault("WANDB_MODE", config.wandb)
     trackers = () if "disabled" in (config.wandb, wandb_mode) else ("wandb",)
     with ExitStack() as stack:
-        folder = config.output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="detection-")))
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="detection-")))
         started = lineage.start_run(
             project=config.project,
             job_type="train",
@@ -69,9 +69,11 @@ def train_detector(config: Config) -> Trained:
         run = stack.enter_context(started)
         lineage.training.make_deterministic(run, threads=config.threads)
         model, evaluation = _train_and_evaluate(run, config, device)
-        weights = save_weights(model.state_dict(), folder)
+        # A reproduction repeats the recorded command, --output included: it must not replace the weights of the run it is compared with.
+        kept = config.output if run.reproduced is None else None
+        weights = save_weights(model.state_dict(), kept or temporary)
         run.log_artifact(weights, kind="model", name=WEIGHTS_NAME)
-    return Trained(run_id=run.id, evaluation=evaluation, weights=weights if config.output else None)
+    return Trained(run_id=run.id, evaluation=evaluation, weights=weights if kept else None)
 
 
 def choose_device(name: str) -> torch.device:

@@ -15,7 +15,8 @@ import deeplake
 import numpy as np
 
 from lineage.adapters.datasets.deeplake_log import log_manifest
-from lineage.adapters.datasets.deeplake_open import UNCOMMITTED, DeepLakeReader, deeplake_errors, open_at, version_of, view_rows
+from lineage.adapters.datasets.deeplake_open import UNCOMMITTED, DeepLakeReader, deeplake_errors, open_at, version_of
+from lineage.adapters.datasets.deeplake_query import view_rows
 from lineage.adapters.datasets.deeplake_write import DeepLakeWriter
 from lineage.errors import Conflict, IntegrityError, InvalidQuery, NotFound, UncommittedData, UsageError
 from lineage.model.dataset import DatasetVersion, LogManifest, RowIndex, View

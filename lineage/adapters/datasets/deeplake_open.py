@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import deeplake
-import numpy as np
 
 from lineage.errors import InvalidQuery, LineageError, NotFound, Unavailable
 from lineage.model.dataset import DatasetVersion
@@ -145,59 +144,3 @@ class DeepLakeReader:
             except RuntimeError as error:
                 raise Unavailable(f"Deep Lake could not read column '{name}' of {self._uri}: {error}") from error
         return values
-
-
-def view_rows(dataset: Any, uri: str, query: str, view: Any | None = None) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Source positions of a ``select *`` query's rows, int64, shape (n,), in the view's order.
-
-    Deep Lake gives a row's position in the view only; source positions come from the same query over a numbered subquery, and are checked
-    against the view by a key: the rows' texts (or, without text columns, every small column).
-
-    Args:
-        dataset: An open, pinned version.
-        uri: For messages.
-        query: The query text.
-        view: The rows it must agree with, when it was saved; by default the query is evaluated for it.
-
-    Raises:
-        InvalidQuery: It does not parse, names something unknown, is not ``select *``, or gives other rows each time.
-    """
-    words = query.split(None, 2)
-    if len(words) < 2 or words[0].lower() != "select":
-        raise InvalidQuery(query, "expected a query of the form 'select * where …'")
-    with deeplake_errors(uri, query):
-        chosen = dataset.query(query) if view is None else view
-        if words[1] != "*":
-            raise InvalidQuery(query, "only whole rows can be viewed", hint="write 'select * where …'")
-        rest = words[2] if len(words) > 2 else ""
-        numbered = dataset.query(f"select rn from (select *, row_number() as rn) {rest}")
-        rows = np.asarray([int(value) for value in numbered["rn"][:]] if len(numbered) else [], dtype=np.int64)
-        if len(rows) == len(chosen) and _same_rows(dataset, chosen, rows):
-            return rows
-        # A view saved from a view, or at random: its query alone does not tell its rows, a unique text does.
-        by_text = None if view is None else _rows_by_text(dataset, view)
-    if by_text is None:
-        raise InvalidQuery(query, "it does not give the same rows when evaluated again", hint="order by a column instead of at random")
-    return by_text
-
-
-def _rows_by_text(dataset: Any, view: Any) -> np.ndarray[Any, np.dtype[np.int64]] | None:
-    for item in dataset.schema.columns:
-        if item.dtype.kind.name == "Text":
-            position = {text: row for row, text in enumerate(dataset[item.name][:])}
-            if len(position) == len(dataset):
-                return np.asarray([position[text] for text in view[item.name][:]], dtype=np.int64)
-    return None
-
-
-def _same_rows(dataset: Any, view: Any, rows: np.ndarray[Any, np.dtype[np.int64]]) -> bool:
-    if len(rows) == 0:
-        return True
-    columns = [item for item in dataset.schema.columns if item.dtype.kind.name != "Image"]
-    keys = [item.name for item in columns if item.dtype.kind.name == "Text"] or [item.name for item in columns]
-    positions = [int(row) for row in rows]
-    for name in keys:
-        for left, right in zip(view[name][:], dataset[name][positions], strict=True):
-            if not np.array_equal(np.asarray(left), np.asarray(right)):
-                return False
-    return True

@@ -1,0 +1,151 @@
+"""Geometry of a metric's line chart, as plain values; ``templates/chart.html`` draws it as SVG.
+
+Nothing here makes markup, so the names of metrics are escaped where they are shown, like every other text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from service.schemas import MetricSeries, Number
+
+WIDTH, HEIGHT = 420, 210
+LEFT, RIGHT, TOP, BOTTOM = 54, 408, 10, 178
+"""Frame of the drawing and of the plot inside it, in the SVG's own units; y grows downwards."""
+
+_MOST_POINTS = 600
+_MOST_MARKED = 30  # with more points the marks hide the line
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark on an axis: where, and what is written there."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart, ready to be drawn.
+
+    Attributes:
+        name: The metric.
+        lines: Runs of neighbouring finite values as SVG points (``x,y x,y …``); a value that is not finite parts them.
+        marks: Points drawn as dots (x, y): all of a short series, and those without a neighbour.
+        x_ticks: Steps.
+        y_ticks: Values.
+        description: The series in words, for those who do not see the drawing.
+        not_finite: Number of values that are no finite number, and so are not drawn.
+    """
+
+    name: str
+    lines: tuple[str, ...]
+    marks: tuple[tuple[float, float], ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    description: str
+    not_finite: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """Values from ``low`` to ``high``, drawn from ``start`` to ``end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def place(self, value: float) -> float:
+        # Halves: the extent of two huge values of opposite signs is no finite number.
+        share = (value / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
+        return round(self.start + (self.end - self.start) * min(1.0, max(0.0, share)), 1)
+
+
+def line_chart(series: MetricSeries) -> Chart | None:
+    """The chart of a metric over its steps; ``None`` when it has fewer than two finite values (a number says that better).
+
+    A long series is drawn by the lowest and highest value of each of its stretches, so that no peak is lost.
+    """
+    finite = [(step, value) for step, value in zip(series.steps, series.values, strict=True) if not isinstance(value, str)]
+    if len(finite) < 2:
+        return None
+    x = _axis([step for step, _ in finite], LEFT, RIGHT)
+    y = _axis([value for _, value in finite], BOTTOM, TOP)
+    lines: list[str] = []
+    marks: list[tuple[float, float]] = []
+    for stretch in _stretches(series):
+        points = [(x.place(step), y.place(value)) for step, value in _thinned(stretch)]
+        if len(points) > 1:
+            lines.append(" ".join(f"{at_x},{at_y}" for at_x, at_y in points))
+        if len(points) == 1 or len(finite) <= _MOST_MARKED:
+            marks.extend(points)
+    return Chart(
+        name=series.name,
+        lines=tuple(lines),
+        marks=tuple(marks),
+        x_ticks=tuple(_ticks(x, about=5, least=1.0)),  # there is no half step
+        y_ticks=tuple(_ticks(y, about=4)),
+        description=_description(series, finite),
+        not_finite=len(series.values) - len(finite),
+    )
+
+
+def number(value: Number) -> str:
+    """A value for people: six significant digits."""
+    return value if isinstance(value, str) else f"{value:.6g}"
+
+
+def _description(series: MetricSeries, finite: Sequence[tuple[int, float]]) -> str:
+    lowest = min(finite, key=lambda point: point[1])
+    highest = max(finite, key=lambda point: point[1])
+    return (
+        f"{len(series.values)} values, first {number(series.values[0])}, last {number(series.values[-1])}, "
+        f"lowest {number(lowest[1])} at step {lowest[0]}, highest {number(highest[1])} at step {highest[0]}"
+    )
+
+
+def _stretches(series: MetricSeries) -> list[list[tuple[int, float]]]:
+    stretches: list[list[tuple[int, float]]] = [[]]
+    for step, value in zip(series.steps, series.values, strict=True):
+        if not isinstance(value, str):
+            stretches[-1].append((step, value))
+        elif stretches[-1]:
+            stretches.append([])
+    return [stretch for stretch in stretches if stretch]
+
+
+def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    if len(points) <= _MOST_POINTS:
+        return points
+    size = math.ceil(len(points) / (_MOST_POINTS / 2))
+    kept: list[tuple[int, float]] = []
+    for start in range(0, len(points), size):
+        part = range(start, min(start + size, len(points)))
+        ends = {min(part, key=lambda i: points[i][1]), max(part, key=lambda i: points[i][1])}
+        kept.extend(points[i] for i in sorted(ends))
+    return kept
+
+
+def _axis(values: Sequence[float], start: float, end: float) -> _Axis:
+    low, high = min(values), max(values)
+    # Floats can be divided by an extent, but not by one that is next to nothing; one value alone gets room on both sides.
+    if high / 8 - low / 8 > 1e-290 and high - abs(high) * 1e-12 > low:
+        return _Axis(low, high, start, end)
+    half = max(abs(low) / 10, 1e-6) if low else 1.0
+    return _Axis(max(low - half, -1.7e308), min(high + half, 1.7e308), start, end)
+
+
+def _ticks(axis: _Axis, *, about: int, least: float = 0.0) -> Iterator[Tick]:
+    """Round values within an axis, about as many as asked for: 1, 2 or 5 times a power of ten apart, and at least ``least``."""
+    raw = axis.high / about - axis.low / about
+    power = 10.0 ** math.floor(math.log10(raw))
+    apart = max(least, power * next(factor for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999))
+    # As many digits as tell neighbours apart.
+    digits = max(6, 1 + math.ceil(math.log10(max(abs(axis.low), abs(axis.high)) / apart)))
+    first, last = math.ceil(axis.low / apart - 1e-9), math.floor(axis.high / apart + 1e-9)
+    for i in range(first, last + 1):
+        yield Tick(axis.place(i * apart), f"{i * apart:.{digits}g}")
