@@ -18,6 +18,18 @@ from lineage.model.digest import Digest
 ROLES = ("train", "validation", "test")
 """Roles with a fixed meaning; any other word is allowed as a role too."""
 
+
+def check_role(role: str) -> str:
+    """Return ``role`` when it can be one.
+
+    Raises:
+        UsageError: It is no lower-case word.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", role):
+        raise UsageError(f"a role is a lower-case word such as {', '.join(ROLES)}; found {role!r}")
+    return role
+
+
 RowIndex = np.ndarray[Any, np.dtype[np.int64]]
 """Positions of rows in a dataset version, int64, shape (n,)."""
 
@@ -33,31 +45,46 @@ def normalise_uri(uri: str, base: Path | None = None) -> str:
         base: Folder that relative paths start from; the working folder when ``None``.
 
     Raises:
-        UsageError: The address is empty or names a branch or tag with ``@`` (Deep Lake would ignore that when writing).
+        UsageError: The address is empty, or holds an ``@``: Deep Lake takes what follows for a branch when it reads, and ignores it when it
+            writes.
     """
     if not uri.strip():
         raise UsageError("the dataset address is empty", hint="give a folder or an address such as s3://bucket/dataset")
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
-    last = uri.rstrip("/").rsplit("/", 1)[-1]
-    if "@" in last:
-        raise UsageError(
-            f"the dataset address '{last}' names a branch or version with '@'",
-            hint="give the address alone; choose branch, commit or view with their own options",
-        )
     if scheme is None or scheme[1].lower() == "file":
-        path = Path(uri[len(scheme[0]) :] if scheme else uri).expanduser()
-        absolute = path if path.is_absolute() else (base or Path.cwd()) / path
-        return f"file://{_lexically_clean(absolute)}"
-    parts = urlsplit(uri)
-    host = parts.netloc.rsplit("@", 1)[-1]
-    return urlunsplit((parts.scheme.lower(), host, parts.path.rstrip("/"), "", ""))
+        typed = uri[len(scheme[0]) :] if scheme else uri
+        try:
+            path = Path(typed).expanduser()
+        except RuntimeError as error:
+            raise UsageError(f"the dataset address '{typed}' names a home folder that is not known") from error
+        absolute = _clean(path if path.is_absolute() else (base or Path.cwd()) / path)
+        _refuse_at_sign(str(absolute))
+        return f"file://{absolute}"
+    parts = urlsplit(uri, allow_fragments=False)  # a '#' is an ordinary character in the name of an object
+    host, folder = parts.netloc.rpartition("@")[2], parts.path.rstrip("/")
+    if "@" in parts.netloc and not folder:
+        # Credentials before a bare host, or a branch behind it: it cannot be told apart, and may hold a password.
+        _refuse_at_sign(f"…@{host}")
+    _refuse_at_sign(folder)
+    return urlunsplit((parts.scheme.lower(), host, folder, "", ""))
 
 
-def _lexically_clean(path: Path) -> Path:
-    # Links stay as they are: the address is what people typed, resolving would tie a record to one mount point.
+def _refuse_at_sign(path: str) -> None:
+    if "@" in path:
+        raise UsageError(
+            f"the dataset address '{path}' holds an '@', behind which Deep Lake looks for a branch or version",
+            hint="give the address alone (choose branch, commit or view with their own options), of a folder without '@' in its path",
+        )
+
+
+def _clean(path: Path) -> Path:
+    # Links stay as they are: the address is what people typed, resolving would tie a record to one mount point. Only the parent of a
+    # link is looked up, because it is its target's parent.
     parts: list[str] = []
     for part in path.parts:
         if part == "..":
+            if Path(*parts).is_symlink():
+                parts = list(Path(*parts).resolve().parts)
             del parts[max(1, len(parts) - 1) :]
         elif part != ".":
             parts.append(part)
@@ -153,6 +180,7 @@ class InputRecord(BaseModel):
     @field_validator("role")
     @classmethod
     def _role_is_a_word(cls, role: str) -> str:
-        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", role):
-            raise ValueError(f"a role is a lower-case word such as {', '.join(ROLES)}; found {role!r}")
-        return role
+        try:
+            return check_role(role)
+        except UsageError as error:
+            raise ValueError(error.message) from error

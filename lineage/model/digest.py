@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,15 +88,23 @@ def _encode(name: str, value: Any) -> tuple[bytes, bytes | memoryview]:
         kind, body = "bytes", bytes(value)
     elif isinstance(value, str):
         kind, body = "text", value.encode()
-    elif isinstance(value, list | tuple | dict):
-        kind, body = "json", canonical_json(value)
+    elif isinstance(value, list | tuple):
+        kind, body = f"list {len(value)}", _encode_all((str(i), item) for i, item in enumerate(value))
+    elif isinstance(value, Mapping):
+        kind, body = f"mapping {len(value)}", _encode_all((str(key), value[key]) for key in sorted(value))
     else:
         array = np.asarray(value)
         if array.dtype.hasobject:
-            raise TypeError(f"column '{name}' holds {array.dtype} values, which have no fixed bytes to digest")
+            raise TypeError(f"column '{name}' holds {type(value).__name__} values, which have no fixed bytes to digest")
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        kind, body = f"array {array.dtype.str} {array.shape}", np.ascontiguousarray(array).tobytes()
+        # A structured type's short name tells its size only.
+        element = array.dtype.str if array.dtype.names is None else repr(array.dtype.descr)
+        kind, body = f"array {element} {array.shape}", np.ascontiguousarray(array).tobytes()
     return f"{len(name.encode())} {name} {kind} {len(body)}\n".encode(), body
+
+
+def _encode_all(items: Iterable[tuple[str, Any]]) -> bytes:
+    return b"".join(part for name, item in items for part in _encode(name, item))
 
 
 def digest_of_picture(encoded: bytes | memoryview) -> bytes:

@@ -71,7 +71,7 @@ class Ended(_Event):
     """The run is over, once."""
 
     kind: Literal["ended"] = "ended"
-    state: RunState
+    state: Literal[RunState.finished, RunState.failed, RunState.aborted]
     summary: dict[str, Any] = {}
     error: str | None = None
 
@@ -142,7 +142,7 @@ def replay(events: Iterable[tuple[str, str]], run_id: str) -> Run:
         run_id: Named in errors.
 
     Raises:
-        IntegrityError: An event was changed, lost or put elsewhere; its number is named.
+        IntegrityError: An event was changed, lost, put elsewhere, or cannot be read by this release; its number is named.
     """
     previous: str | None = None
     run: Run | None = None
@@ -152,7 +152,15 @@ def replay(events: Iterable[tuple[str, str]], run_id: str) -> Run:
             raise IntegrityError(
                 f"record {run_id[:12]}, event {number}", expected=stored, found=found, hint="the record was altered after it was written"
             )
-        run = apply(run, parse_event.validate_json(payload))
+        try:
+            run = apply(run, parse_event.validate_json(payload))
+        except ValueError as error:
+            raise IntegrityError(
+                f"record {run_id[:12]}, event {number}",
+                expected="an event that this release knows and that fits the record",
+                found=str(error).splitlines()[0],
+                hint="it was written by a newer release of dataset-lineage, or made up",
+            ) from error
         previous = stored
     if run is None:
         raise IntegrityError(f"record {run_id[:12]}", expected="at least one event", found="none")

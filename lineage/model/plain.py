@@ -18,16 +18,18 @@ def plain(value: Any, name: str = "value") -> Any:
     """
     if isinstance(value, Enum):
         return plain(value.value, name)
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return _text(value, name)
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(float(value))
     if isinstance(value, PurePath | date | datetime):
-        return str(value)
+        return _text(str(value), name)
     if isinstance(value, Mapping):
-        return {str(key): plain(item, f"{name}.{key}") for key, item in value.items()}
+        return _mapping(value, name)
     if isinstance(value, set | frozenset):
         return sorted((plain(item, name) for item in value), key=repr)
     if isinstance(value, list | tuple):
@@ -35,3 +37,22 @@ def plain(value: Any, name: str = "value") -> Any:
     if hasattr(value, "tolist"):  # arrays, NumPy scalars and tensors
         return plain(value.tolist(), name)
     raise TypeError(f"{name}: expected plain values, lists and mappings, found {type(value).__name__}")
+
+
+def _text(value: str, name: str) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise TypeError(f"{name}: expected text that UTF-8 can hold, found {value!r}") from None
+    return value
+
+
+def _mapping(value: Mapping[Any, Any], name: str) -> dict[str, Any]:
+    items: dict[str, Any] = {}
+    for key, item in value.items():
+        text = _text(str(key), name)
+        if text in items:
+            raise TypeError(f"{name}: two keys are spelled {text!r}; one value would be lost")
+        items[text] = plain(item, f"{name}.{text}")
+    return items

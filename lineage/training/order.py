@@ -16,7 +16,9 @@ _ORDER, _SAMPLE = 0, 1
 
 def _generator(seed: int, stream: int, epoch: int, item: int) -> np.random.Generator:
     # The key names the seed, the counter's upper words the stream: none of them overlaps for fewer than 2**64 draws.
-    return np.random.Generator(np.random.Philox(key=[seed & (2**64 - 1), stream], counter=[0, 0, epoch, item]))
+    # As arrays of 64-bit words: NumPy would turn a list that holds a number of 2**63 or more into floats, and seeds would collide.
+    key = np.array([seed & (2**64 - 1), stream], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, epoch, item], np.uint64)))
 
 
 def epoch_order(length: int, seed: int, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -49,4 +51,5 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = epoch_order(self._length, self._seed, self.epoch) if self._shuffle else np.arange(self._length)
-        return ((self.epoch, int(position)) for position in order)
+        epoch = self.epoch  # the one that is asked for now, whatever is set while it is being read
+        return ((epoch, int(position)) for position in order)

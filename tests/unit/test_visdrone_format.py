@@ -78,7 +78,7 @@ def test_what_the_official_release_and_editors_do_is_accepted_with_a_warning(tex
         ("1,47,3,4,1,4,0,0\n", 1, "reaches past the picture's border"),
         ("-1,2,3,4,1,4,0,0\n", 1, "reaches past the picture's border"),
         ("99999999999999999999,2,3,4,1,4,0,0\n", 1, "left is out of range"),
-        ("١,2,3,4,1,4,0,0\n", 1, "is no plain text"),
+        ("\N{ARABIC-INDIC DIGIT ONE},2,3,4,1,4,0,0\n", 1, "is no plain text"),
         (b"1,2,3,4\x00,1,4,0,0\n", 1, "height is no whole number"),
     ],
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +9,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
+from lineage.adapters.stores.connections import Connections
 from lineage.adapters.stores.sql import Execute, SqlRunStore
 from lineage.errors import Unavailable
 
@@ -29,45 +28,42 @@ class PostgresRunStore(SqlRunStore):
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._local = threading.local()
-        self._open: list[psycopg.Connection[tuple[Any, ...]]] = []
-        try:
-            self.migrate()
-        except psycopg.OperationalError as error:
-            raise Unavailable(
-                f"the store {self.location} cannot be reached: {_first_line(error)}", hint="check LINEAGE_STORE and the server"
-            ) from error
+        self._connections = Connections(lambda: psycopg.connect(url, autocommit=True))
+        self.migrate()
 
     @property
     def location(self) -> str:
         """Host and database, without user and password."""
         parts = urlsplit(self._url)
-        port = f":{parts.port}" if parts.port else ""
-        return f"postgresql://{parts.hostname or ''}{port}{parts.path}"
-
-    def _connection(self) -> psycopg.Connection[tuple[Any, ...]]:
-        mine: tuple[int, psycopg.Connection[tuple[Any, ...]]] | None = getattr(self._local, "mine", None)
-        if mine is None or mine[0] != os.getpid() or mine[1].closed:
-            connection = psycopg.connect(self._url, autocommit=True)
-            mine = (os.getpid(), connection)
-            self._local.mine = mine
-            self._open.append(connection)
-        return mine[1]
+        return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     @contextmanager
     def _writing(self) -> Iterator[Execute]:
-        connection = self._connection()
-        with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_WRITER_LOCK,))
-            yield _execute_on(connection)
+        with self._errors():
+            connection = self._connections.mine()
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (_WRITER_LOCK,))
+                yield _execute_on(connection)
 
     @contextmanager
     def _reading(self) -> Iterator[Execute]:
-        yield _execute_on(self._connection())
+        with self._errors():
+            yield _execute_on(self._connections.mine())
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            if isinstance(error, psycopg.OperationalError):
+                self._connections.forget_mine()  # the server ended it; a later use connects again
+            raise Unavailable(
+                f"the store {self.location} cannot be used: {_first_line(error)}", hint="check LINEAGE_STORE and the server"
+            ) from error
 
     def _insert_metrics(self, execute: Execute, rows: Sequence[tuple[Any, ...]]) -> None:
         with (
-            self._connection().cursor() as cursor,
+            self._connections.mine().cursor() as cursor,
             cursor.copy("COPY metrics (run_id, number, step, at, payload) FROM STDIN") as copy,
         ):
             for row in rows:
@@ -75,9 +71,7 @@ class PostgresRunStore(SqlRunStore):
 
     def close(self) -> None:
         """Close every connection this process opened."""
-        while self._open:
-            self._open.pop().close()
-        self._local = threading.local()
+        self._connections.close()
 
 
 def _execute_on(connection: psycopg.Connection[tuple[Any, ...]]) -> Execute:

@@ -77,6 +77,8 @@ class SqlRunStore(ABC):
                 after = apply(before, event)
             except ValueError as error:
                 raise Conflict(str(error)) from error
+            if after.id != run_id:
+                raise Conflict(f"the record of run {after.id[:12]} cannot be stored as that of {run_id[:12]}")
             last = execute("SELECT number, digest FROM events WHERE run_id = ? ORDER BY number DESC LIMIT 1", (run_id,))
             number, previous = (last[0][0] + 1, last[0][1]) if last else (0, None)
             execute(
@@ -147,8 +149,9 @@ class SqlRunStore(ABC):
     def ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
         """Ids that begin with ``prefix``."""
         with self._reading() as execute:
-            # A range instead of LIKE: it uses the primary key in both databases and needs no escaping.
-            found = execute("SELECT id FROM runs WHERE id >= ? AND id < ? ORDER BY id LIMIT ?", (prefix, f"{prefix}\x7f", limit))
+            # A range instead of LIKE: it uses the primary key in both databases and needs no escaping. Ids are hexadecimal, and 'g' sorts
+            # behind 'f' in every language; the order of signs depends on the database's.
+            found = execute("SELECT id FROM runs WHERE id >= ? AND id < ? ORDER BY id LIMIT ?", (prefix, f"{prefix}g", limit))
         return [row[0] for row in found]
 
     def find(self, query: RunQuery) -> list[Run]:
@@ -222,7 +225,9 @@ def _select(query: RunQuery) -> tuple[str, list[Any]]:
             parameters.extend(value for _, value in wanted)
     if query.after is not None:
         conditions.append("(r.started_at, r.id) < (?, ?)")
-        parameters.extend(query.after)
+        started_at, run_id = query.after
+        # In the column's own spelling: a time can be written in many, and texts are compared.
+        parameters.extend((_instant(datetime.fromisoformat(started_at)), run_id))
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     limit = ""
     if query.limit is not None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lineage.adapters.stores.connections import Connections
 from lineage.adapters.stores.sql import Execute, SqlRunStore
 from lineage.errors import Unavailable
 
@@ -25,53 +25,75 @@ class SqliteRunStore(SqlRunStore):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
+        self._connections = Connections(self._connect)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.migrate()
-        except (OSError, sqlite3.Error) as error:
+        except OSError as error:
             raise Unavailable(f"the store {path} cannot be opened: {error}", hint="LINEAGE_STORE names the folder of the store") from error
+        self.migrate()
 
     @property
     def location(self) -> str:
         """The database file."""
         return str(self._path)
 
-    def _connection(self) -> sqlite3.Connection:
-        # One connection a thread, and none carried over a fork: SQLite's locks do not survive it.
-        mine: tuple[int, sqlite3.Connection] | None = getattr(self._local, "mine", None)
-        if mine is None or mine[0] != os.getpid():
-            connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode = WAL")
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        try:
+            _use_write_ahead_log(connection)
             # A killed process loses nothing; only a power cut can cost the last transactions, never the file.
             connection.execute("PRAGMA synchronous = NORMAL")
-            mine = (os.getpid(), connection)
-            self._local.mine = mine
-            self._open.append(connection)
-        return mine[1]
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @contextmanager
     def _writing(self) -> Iterator[Execute]:
-        connection = self._connection()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield lambda sql, parameters: connection.execute(sql, parameters).fetchall()
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+        with self._errors():
+            connection = self._connections.mine()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield lambda sql, parameters: connection.execute(sql, parameters).fetchall()
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # a full disk has ended it already
+                    connection.execute("ROLLBACK")
+                raise
 
     @contextmanager
     def _reading(self) -> Iterator[Execute]:
-        connection = self._connection()
-        yield lambda sql, parameters: connection.execute(sql, parameters).fetchall()
+        with self._errors():
+            connection = self._connections.mine()
+            yield lambda sql, parameters: connection.execute(sql, parameters).fetchall()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise Unavailable(
+                f"the store {self._path} cannot be used: {error}", hint="LINEAGE_STORE names the folder of the store"
+            ) from error
 
     def _insert_metrics(self, execute: Execute, rows: Sequence[tuple[Any, ...]]) -> None:
-        self._connection().executemany("INSERT INTO metrics (run_id, number, step, at, payload) VALUES (?, ?, ?, ?, ?)", rows)
+        self._connections.mine().executemany("INSERT INTO metrics (run_id, number, step, at, payload) VALUES (?, ?, ?, ?, ?)", rows)
 
     def close(self) -> None:
         """Close every connection this process opened."""
-        while self._open:
-            self._open.pop().close()
-        self._local = threading.local()
+        self._connections.close()
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    # The mode stays with the file. Changing it does not wait for a lock as every other statement does, so that of two processes
+    # that make a store together one would fail at once.
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return

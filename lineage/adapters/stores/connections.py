@@ -1,0 +1,66 @@
+"""One connection a thread and process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=_Closable)
+
+
+class Connections(Generic[C]):
+    """Connections by thread. None is carried over a fork: neither SQLite's locks nor a socket's conversation survive it.
+
+    Args:
+        connect: Makes one.
+    """
+
+    def __init__(self, connect: Callable[[], C]) -> None:
+        self._connect = connect
+        self._local = threading.local()
+        self._open: list[tuple[int, threading.Thread, C]] = []
+        self._lock = threading.Lock()
+
+    def mine(self) -> C:
+        """This thread's connection, made when there is none yet."""
+        known: tuple[int, C] | None = getattr(self._local, "mine", None)
+        if known is not None and known[0] == os.getpid():
+            return known[1]
+        connection = self._connect()
+        self._local.mine = (os.getpid(), connection)
+        with self._lock:
+            self._close_those_of_ended_threads()
+            self._open.append((os.getpid(), threading.current_thread(), connection))
+        return connection
+
+    def forget_mine(self) -> None:
+        """Close this thread's connection, which is broken; the next use makes another."""
+        known: tuple[int, C] | None = getattr(self._local, "mine", None)
+        self._local.mine = None
+        if known is not None and known[0] == os.getpid():
+            with self._lock:
+                self._open = [item for item in self._open if item[2] is not known[1]]
+            known[1].close()
+
+    def _close_those_of_ended_threads(self) -> None:
+        # A process that starts many runs starts a thread for each; their connections must not pile up.
+        ended = [item for item in self._open if item[0] == os.getpid() and not item[1].is_alive()]
+        self._open = [item for item in self._open if item not in ended]
+        for _, _, connection in ended:
+            connection.close()
+
+    def close(self) -> None:
+        """Close every connection that this process opened; those of a parent are the parent's."""
+        with self._lock:
+            for pid, _, connection in self._open:
+                if pid == os.getpid():
+                    connection.close()
+            self._open.clear()
+        self._local = threading.local()

@@ -1,0 +1,566 @@
+"""What every run store promises: the same tests over SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import sqlite3
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from lineage.adapters.stores.postgres import PostgresRunStore
+from lineage.adapters.stores.sql import SqlRunStore
+from lineage.adapters.stores.sqlite import SqliteRunStore
+from lineage.errors import Conflict, IntegrityError, NotFound, Unavailable
+from lineage.model.dataset import InputRecord
+from lineage.model.event import ArtifactMade, Described, Ended, InputUsed, Noted, Reproduced, Started, replay
+from lineage.model.run import Artifact, MetricPoint, Reproduction, Run, RunState
+from lineage.ports import RunQuery
+
+AT = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
+A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+
+# Another process: opens the store and does what its arguments say.
+CHILD = """
+import sys, time
+from datetime import UTC, datetime
+from pathlib import Path
+from lineage.model.event import Noted, Started
+from lineage.model.run import MetricPoint, Run
+
+kind, place, what, run_id, count, begin = sys.argv[1:]
+if kind == "sqlite":
+    from lineage.adapters.stores.sqlite import SqliteRunStore
+    open_store = lambda: SqliteRunStore(Path(place))
+else:
+    from lineage.adapters.stores.postgres import PostgresRunStore
+    open_store = lambda: PostgresRunStore(place)
+while time.time() < float(begin):
+    time.sleep(0.001)
+store = open_store()
+for number in range(int(count)):
+    at = datetime.now(UTC)
+    if what == "note":
+        store.append(run_id, Noted(at=at, note=f"{sys.argv[0]} {number}"))
+    elif what == "metrics":
+        store.add_metrics(run_id, [MetricPoint(step=number, values={"m": float(number)}, at=0.0)] * 3)
+    else:
+        own = f"{run_id}{number:08x}"
+        store.append(own, Started(at=at, run=Run(id=own, name="r", project="p", job_type="t", started_at=at)))
+store.close()
+"""
+
+
+class Place:
+    """One database: opens stores on it, in this process or another, and reaches behind them."""
+
+    def __init__(self, kind: str, address: str) -> None:
+        self.kind = kind
+        self.address = address
+        self._open: list[SqlRunStore] = []
+
+    def open(self) -> SqlRunStore:
+        store = SqliteRunStore(Path(self.address)) if self.kind == "sqlite" else PostgresRunStore(self.address)
+        self._open.append(store)
+        return store
+
+    def behind(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """A statement on the bare database, as somebody who alters records would give it."""
+        if self.kind == "sqlite":
+            with sqlite3.connect(self.address) as connection:
+                found = connection.execute(sql, parameters).fetchall()
+            connection.close()
+            return found
+        with psycopg.connect(self.address, autocommit=True) as server:
+            cursor = server.execute(sql.replace("?", "%s"), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def start(self, what: str, run_id: str, count: int, begin: float = 0.0) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", CHILD, self.kind, self.address, what, run_id, str(count), str(begin)])
+
+    def close(self) -> None:
+        for store in self._open:
+            store.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """An empty database."""
+    address = str(tmp_path / "store" / "lineage.sqlite") if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    found = Place(request.param, address)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def store(place: Place) -> SqlRunStore:
+    return place.open()
+
+
+def run_id(number: int) -> str:
+    return f"{number:032x}"
+
+
+def start(store: SqlRunStore, number: int = 1, **fields: Any) -> Run:
+    """Store a new run and return it."""
+    facts: dict[str, Any] = {"name": "first", "project": "parking", "job_type": "train", "started_at": AT} | fields
+    run = Run(id=run_id(number), **facts)
+    return store.append(run.id, Started(at=run.started_at, run=run))
+
+
+def used(
+    uri: str = "file:///ds", dataset_id: str = "d1", commit_id: str = "c1", view_id: str | None = None, role: str = "train"
+) -> InputUsed:
+    names = {"uri": uri, "dataset_id": dataset_id, "branch": "main", "branch_id": "b", "commit_id": commit_id, "backend": "deeplake 4.7.4"}
+    digests = {"rows_digest": A, "content_digest": A, "rows_object": A, "digests_object": A}
+    return InputUsed(at=AT, input=InputRecord(role=role, view_id=view_id, rows=5, rows_total=9, columns={}, used_at=AT, **names, **digests))
+
+
+def made(digest: str = A, name: str = "model.pth", kind: str = "model") -> ArtifactMade:
+    return ArtifactMade(at=AT, artifact=Artifact(name=name, kind=kind, path=name, digest=digest, size_bytes=1))
+
+
+def point(step: int, **values: float) -> MetricPoint:
+    return MetricPoint(step=step, values=values, at=1715000000.123456)
+
+
+def found(store: SqlRunStore, **conditions: Any) -> list[int]:
+    return [int(run.id, 16) for run in store.find(RunQuery(**conditions))]
+
+
+# --- records --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_comes_back_as_it_was_written(store: SqlRunStore, place: Place) -> None:
+    """Every field of a record, odd texts, large numbers and other time zones included, is read back equal, also by another store."""
+    config = {"ü": ["駐車場", 'quote " and \\', "\x00\x1f", None, True], "big": 2**80, "tiny": 5e-324, "neg": -0.0}
+    zone = timezone(timedelta(hours=5, minutes=30))
+    run = start(
+        store, started_at=datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=zone), config=config, seed=2**70, tags=("a", "b"), group="g?%s"
+    )
+    store.append(run.id, used(view_id="v"))
+    store.append(run.id, made())
+    ended = store.append(run.id, Ended(at=AT, state=RunState.failed, summary={"loss": 0.1}, error="RuntimeError: it's broken"))
+
+    assert store.get(run.id) == ended == place.open().get(run.id)
+    assert ended.config == config
+    assert ended.seed == 2**70
+    assert (ended.state, ended.error, ended.summary) == (RunState.failed, "RuntimeError: it's broken", {"loss": 0.1})
+    assert [item.view_id for item in ended.inputs] == ["v"]
+    assert [item.digest for item in ended.outputs] == [A]
+
+
+def test_each_append_returns_the_record_after_it(store: SqlRunStore) -> None:
+    """What ``append`` returns is what ``get`` finds."""
+    run = start(store)
+    described = store.append(run.id, Described(at=AT, name="second", config={"lr": 0.1}, tags=("x",)))
+
+    assert described == store.get(run.id)
+    assert (described.name, described.config, described.tags) == ("second", {"lr": 0.1}, ("x",))
+
+
+def test_an_unknown_run_is_not_found(store: SqlRunStore) -> None:
+    """Reading it, or adding to it, names the run; nothing is stored."""
+    with pytest.raises(NotFound, match=run_id(9)):
+        store.get(run_id(9))
+    with pytest.raises(NotFound, match=run_id(9)):
+        store.append(run_id(9), Noted(at=AT, note="x"))
+
+    assert store.events(run_id(9)) == []
+    assert store.metrics(run_id(9)) == []
+    assert store.find(RunQuery()) == []
+
+
+def test_what_does_not_fit_is_a_conflict_and_changes_nothing(store: SqlRunStore) -> None:
+    """A second start, anything but notes and verdicts after the end, or a record under another id."""
+    run = start(store)
+    other = run.model_copy(update={"name": "other"})
+    with pytest.raises(Conflict, match="started twice"):
+        store.append(run.id, Started(at=AT, run=other))
+    with pytest.raises(Conflict, match="cannot be stored"):
+        store.append(run_id(2), Started(at=AT, run=other))
+    ended = store.append(run.id, Ended(at=AT, state=RunState.finished))
+    for event in (used(), made(), Described(at=AT, name="x"), Ended(at=AT, state=RunState.aborted)):
+        with pytest.raises(Conflict, match="finished"):
+            store.append(run.id, event)
+
+    assert store.get(run.id) == ended
+    assert len(store.events(run.id)) == 2
+    assert found(store) == [1]
+    assert found(store, dataset_uri="file:///ds") == []
+
+
+def test_notes_and_verdicts_may_follow_the_end(store: SqlRunStore) -> None:
+    """A later reproduction adds its verdict to the record of the original."""
+    run = start(store)
+    store.append(run.id, Ended(at=AT, state=RunState.finished))
+    store.append(run.id, Noted(at=AT, note="late"))
+    last = store.append(run.id, Reproduced(at=AT, reproduction=Reproduction(run_id=run_id(2), verdict="identical", at=AT)))
+
+    assert last.state is RunState.finished
+    assert last.notes == ("late",)
+    assert [item.verdict for item in store.get(run.id).reproductions] == ["identical"]
+
+
+# --- events ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_events_add_up_to_the_record(store: SqlRunStore) -> None:
+    """Replaying the stored events gives the stored record: nothing is kept only in the fold."""
+    run = start(store, config={"a": [1, 2.5, None]})
+    for event in (
+        used(),
+        made(),
+        made(B, "log.txt", "file"),
+        Noted(at=AT, note="n"),
+        Described(at=AT, determinism={"threads": 2}),
+        made(B),
+    ):
+        store.append(run.id, event)
+    store.append(run.id, Ended(at=AT, state=RunState.finished, summary={"x": 1}))
+
+    assert replay(store.events(run.id), run.id) == store.get(run.id)
+    assert len(store.events(run.id)) == 8
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_tampered_payload_is_found(place: Place, store: SqlRunStore, number: int) -> None:
+    """One changed character in any stored event breaks the chain there."""
+    run = start(store, config={"lr": 0.1})
+    store.append(run.id, Noted(at=AT, note="lr is 0.1"))
+    store.append(run.id, Ended(at=AT, state=RunState.finished, summary={"lr": 0.1}))
+    payload = store.events(run.id)[number][0]
+    place.behind("UPDATE events SET payload = ? WHERE run_id = ? AND number = ?", payload.replace("0.1", "0.2"), run.id, number)
+
+    with pytest.raises(IntegrityError, match=f"event {number}"):
+        replay(store.events(run.id), run.id)
+
+
+def test_a_deleted_event_is_found(place: Place, store: SqlRunStore) -> None:
+    """Taking an event out of the middle breaks the chain; taking the last one leaves a record that the events do not add up to."""
+    run = start(store)
+    store.append(run.id, Noted(at=AT, note="one"))
+    store.append(run.id, Noted(at=AT, note="two"))
+    place.behind("DELETE FROM events WHERE run_id = ? AND number = 2", run.id)
+
+    assert replay(store.events(run.id), run.id) != store.get(run.id)
+    store.append(run.id, Noted(at=AT, note="three"))
+    place.behind("DELETE FROM events WHERE run_id = ? AND number = 1", run.id)
+    with pytest.raises(IntegrityError, match="event 1"):
+        replay(store.events(run.id), run.id)
+
+
+def test_an_unreadable_document_is_an_integrity_error(place: Place, store: SqlRunStore) -> None:
+    """A record that was overwritten with something else is reported, not half read."""
+    run = start(store)
+    place.behind("UPDATE runs SET document = ? WHERE id = ?", '{"id": "x"}', run.id)
+
+    with pytest.raises(IntegrityError, match=run.id[:12]):
+        store.get(run.id)
+
+
+# --- finding --------------------------------------------------------------------------------------------------------------
+
+
+def test_newest_first_ties_by_id(store: SqlRunStore) -> None:
+    """The order is total: by start, then id, whatever the order of writing, the spelling of the time zone or missing microseconds."""
+    zone = timezone(timedelta(hours=-3))
+    times = {1: AT, 2: AT + timedelta(microseconds=1), 3: (AT + timedelta(seconds=1)).astimezone(zone), 4: AT, 5: AT - timedelta(days=400)}
+    for number in (4, 2, 5, 1, 3):
+        start(store, number, started_at=times[number])
+
+    assert found(store) == [3, 2, 4, 1, 5]
+
+
+@pytest.mark.parametrize("spelled", ["+00:00", "Z"])
+def test_pages_join_without_gap_or_repetition(store: SqlRunStore, spelled: str) -> None:
+    """Reading on from the last line of a page gives every run once, ties at the border included, in either spelling of UTC."""
+    for number in range(1, 12):
+        start(store, number, started_at=AT + timedelta(seconds=number // 4))
+    whole, pages, after = found(store), [], None
+    while page := store.find(RunQuery(after=after, limit=3)):
+        pages.append([int(run.id, 16) for run in page])
+        after = (page[-1].started_at.isoformat().replace("+00:00", spelled), page[-1].id)
+
+    assert [number for page in pages for number in page] == whole
+    assert [len(page) for page in pages] == [3, 3, 3, 2]
+
+
+def test_conditions_narrow_and_combine(store: SqlRunStore) -> None:
+    """Every condition of a query holds for what it finds."""
+    start(store, 1, group="g")
+    start(store, 2, project="other", group="g", reproduces=run_id(1))
+    start(store, 3, job_type="evaluate")
+    store.append(run_id(3), Ended(at=AT, state=RunState.finished))
+
+    assert found(store, project="parking") == [3, 1]
+    assert found(store, group="g") == [2, 1]
+    assert found(store, group="g", project="parking") == [1]
+    assert found(store, job_type="evaluate") == [3]
+    assert found(store, state=RunState.running) == [2, 1]
+    assert found(store, state=RunState.finished) == [3]
+    assert found(store, reproduces=run_id(1)) == [2]
+    assert found(store, project="' OR '1'='1") == []
+    assert found(store, limit=2) == [3, 2]
+
+
+def test_finding_follows_a_changed_description(store: SqlRunStore) -> None:
+    """A run whose project became known later is found by the new one only."""
+    start(store)
+    store.append(run_id(1), Described(at=AT, project="streets", group="late", job_type="tune"))
+
+    assert found(store, project="parking") == []
+    assert found(store, project="streets", group="late", job_type="tune") == [1]
+
+
+def test_runs_are_found_by_what_they_read(store: SqlRunStore) -> None:
+    """All conditions on an input hold for one and the same input."""
+    start(store, 1)
+    store.append(run_id(1), used("file:///a", "d1", "c1", "v1"))
+    store.append(run_id(1), used("file:///b", "d2", "c2", None, "validation"))
+    start(store, 2)
+    store.append(run_id(2), used("file:///a", "d1", "c2"))
+    store.append(run_id(2), used("file:///a", "d1", "c2"))
+
+    assert found(store, dataset_uri="file:///a") == [2, 1]
+    assert found(store, dataset_uri="file:///b") == [1]
+    assert found(store, dataset_uri="file:///a", commit_id="c2") == [2]
+    assert found(store, dataset_id="d2", commit_id="c2") == [1]
+    assert found(store, view_id="v1") == [1]
+    assert found(store, dataset_uri="file:///b", view_id="v1") == []
+    assert found(store, dataset_uri="file:///c") == []
+
+
+def test_runs_are_found_by_what_they_made(store: SqlRunStore) -> None:
+    """By digest and kind; an artifact that was replaced under its name is found by its newest content."""
+    start(store, 1)
+    store.append(run_id(1), made(A))
+    start(store, 2)
+    store.append(run_id(2), made(A, "copy.pth", "file"))
+    store.append(run_id(2), made(B))
+
+    assert found(store, output_digest=A) == [2, 1]
+    assert found(store, output_digest=A, output_kind="model") == [1]
+    assert found(store, output_digest=B) == [2]
+    store.append(run_id(2), made(A))
+    assert found(store, output_digest=B) == []
+    assert found(store, output_digest=A, output_kind="model") == [2, 1]
+
+
+def test_ids_are_found_by_prefix(store: SqlRunStore) -> None:
+    """Ascending, at most so many, exactly those that begin so; no sign in a prefix has a meaning of its own."""
+    ids = ["0a" + "0" * 30, "0a" + "f" * 30, "0af" + "1" * 29, "0b" + "0" * 30, "f" * 32]
+    for identity in ids:
+        store.append(identity, Started(at=AT, run=Run(id=identity, name="r", project="p", job_type="t", started_at=AT)))
+
+    assert store.ids_with_prefix("0a", 10) == sorted(ids[:3])
+    assert store.ids_with_prefix("0a", 2) == sorted(ids[:3])[:2]
+    assert store.ids_with_prefix("0af", 10) == sorted([ids[1], ids[2]])
+    assert store.ids_with_prefix("f", 10) == [ids[4]]
+    assert store.ids_with_prefix(ids[0], 10) == [ids[0]]
+    assert store.ids_with_prefix("", 10) == sorted(ids)
+    assert store.ids_with_prefix("0c", 10) == store.ids_with_prefix("%", 10) == store.ids_with_prefix("0_", 10) == []
+
+
+# --- metrics --------------------------------------------------------------------------------------------------------------
+
+
+def bits(value: float) -> bytes:
+    return struct.pack("<d", value)
+
+
+def test_metrics_keep_every_bit(store: SqlRunStore, place: Place) -> None:
+    """Any float comes back with its bits: 1000 random ones, the extremes, both zeros; not-a-number and infinities as themselves."""
+    source = random.Random(7)
+    values = [struct.unpack("<d", source.randbytes(8))[0] for _ in range(1000)]
+    values = [value for value in values if not math.isnan(value)]
+    values += [0.0, -0.0, 5e-324, sys.float_info.max, -sys.float_info.max, sys.float_info.epsilon, 0.1, math.inf, -math.inf, math.nan]
+    start(store)
+    store.add_metrics(run_id(1), [point(step, m=value) for step, value in enumerate(values)])
+    found = place.open().metrics(run_id(1))
+
+    assert [bits(item.values["m"]) for item in found] == [bits(value) for value in values]
+    assert {item.at for item in found} == {1715000000.123456}
+
+
+def test_metrics_keep_the_order_of_the_calls(store: SqlRunStore) -> None:
+    """Not the order of the steps: a step may repeat, go back or be huge; odd names are kept."""
+    start(store)
+    start(store, 2)
+    store.add_metrics(run_id(1), [point(5, a=1.0), point(3, b=2.0)])
+    store.add_metrics(run_id(2), [point(0, other=1.0)])
+    store.add_metrics(run_id(1), [])
+    store.add_metrics(run_id(1), [point(3, **{'ü/"x"\t\\N\n\x00': 3.0, "": 4.0}), point(2**62, a=4.0)])
+
+    assert [item.step for item in store.metrics(run_id(1))] == [5, 3, 3, 2**62]
+    assert store.metrics(run_id(1))[2].values == {'ü/"x"\t\\N\n\x00': 3.0, "": 4.0}
+    assert [item.values for item in store.metrics(run_id(2))] == [{"other": 1.0}]
+
+
+# --- several at once ------------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_append_to_one_run(place: Place, store: SqlRunStore) -> None:
+    """Nothing is lost, doubled or chained wrongly when two processes add to one record."""
+    start(store)
+    children = [place.start("note", run_id(1), 40) for _ in range(2)]
+
+    assert [child.wait(60) for child in children] == [0, 0]
+    run = store.get(run_id(1))
+    assert len(run.notes) == 80
+    assert replay(store.events(run.id), run.id) == run
+
+
+def test_processes_log_and_start_at_once(place: Place, store: SqlRunStore) -> None:
+    """Metrics of one run from two processes, and runs of others meanwhile, are all there."""
+    start(store)
+    children = [place.start("metrics", run_id(1), 30), place.start("metrics", run_id(1), 30), place.start("start", "f" * 24, 30)]
+
+    assert [child.wait(60) for child in children] == [0, 0, 0]
+    assert len(store.metrics(run_id(1))) == 180
+    assert len(store.find(RunQuery())) == 31
+
+
+def test_threads_append_to_one_run(store: SqlRunStore) -> None:
+    """One store serves several threads."""
+    start(store)
+
+    def work(number: int) -> None:
+        for i in range(20):
+            store.append(run_id(1), Noted(at=AT, note=f"{number}.{i}"))
+            store.add_metrics(run_id(1), [point(i, m=1.0)])
+
+    in_threads(4, work)
+    run = store.get(run_id(1))
+    assert sorted(run.notes) == sorted(f"{number}.{i}" for number in range(4) for i in range(20))
+    assert replay(store.events(run.id), run.id) == run
+    assert len(store.metrics(run.id)) == 80
+
+
+def in_threads(count: int, work: Callable[[int], None]) -> None:
+    failures: list[BaseException] = []
+
+    def guarded(number: int) -> None:
+        try:
+            work(number)
+        except BaseException as error:  # noqa: BLE001 - handed on to the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_processes_may_make_the_store_together(place: Place) -> None:
+    """Four processes that open a store which does not exist yet all find it made, once."""
+    import time
+
+    begin = time.time() + 1.5
+    children = [place.start("start", f"{number}" * 24, 3, begin) for number in range(4)]
+
+    assert [child.wait(60) for child in children] == [0] * 4
+    assert len(place.open().find(RunQuery())) == 12
+    assert place.behind("SELECT COUNT(*) FROM schema_version") == place.behind("SELECT MAX(version) FROM schema_version")
+
+
+def test_connections_of_ended_threads_are_closed(place: Place, store: SqlRunStore) -> None:
+    """A process that starts many short threads (each run has one) does not pile up connections."""
+    start(store)
+    for _ in range(20):
+        in_threads(1, lambda _: store.add_metrics(run_id(1), [point(0, m=1.0)]))
+
+    if place.kind == "sqlite":
+        held = [path for path in Path("/proc/self/fd").iterdir() if str(path.resolve()) == place.address]
+        assert len(held) <= 4
+    else:
+        assert place.behind("SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()")[0][0] <= 4
+    assert len(store.metrics(run_id(1))) == 20
+
+
+def test_a_failed_write_leaves_nothing_and_the_store_usable(place: Place, store: SqlRunStore) -> None:
+    """An error in the middle of an append is one clear error, rolls back, and the next append works."""
+    start(store)
+    place.behind("ALTER TABLE run_inputs RENAME TO moved")
+    with pytest.raises(Unavailable, match="cannot be used"):
+        store.append(run_id(1), used())
+    place.behind("ALTER TABLE moved RENAME TO run_inputs")
+
+    assert store.get(run_id(1)).inputs == ()
+    assert len(store.events(run_id(1))) == 1
+    assert len(store.append(run_id(1), used()).inputs) == 1
+
+
+# --- the store itself ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_newer_schema_is_refused(place: Place) -> None:
+    """A store that a newer release has migrated is not touched: the message says what to do."""
+    place.open()
+    place.behind("INSERT INTO schema_version (version) VALUES (999)")
+
+    with pytest.raises(Unavailable, match=r"schema version 999, this release knows \d+") as refused:
+        place.open()
+    assert "newer release" in str(refused.value.hint)
+
+
+def test_opening_again_keeps_everything(place: Place, store: SqlRunStore) -> None:
+    """Opening and closing a store changes nothing in it; a closed store opens again when it is used."""
+    start(store)
+    store.close()
+
+    assert place.open().get(run_id(1)).name == "first"
+    assert store.get(run_id(1)).name == "first"
+
+
+def test_a_location_shows_no_password(place: Place, store: SqlRunStore) -> None:
+    """Where the store is can be printed: it holds no user and no password."""
+    assert "postgres:" not in store.location
+    assert "@" not in store.location
+    assert (place.address == store.location) == (place.kind == "sqlite")
+
+
+def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    """Garbage, or a folder that cannot be made, is one clear error that names the place."""
+    (tmp_path / "lineage.sqlite").write_bytes(b"this is no database, whatever its name says" * 40)
+    (tmp_path / "file").write_text("in the way")
+    for path in (tmp_path / "lineage.sqlite", tmp_path / "file" / "store" / "lineage.sqlite"):
+        with pytest.raises(Unavailable, match=str(path)):
+            SqliteRunStore(path)
+
+
+def test_a_server_that_is_not_there_is_unavailable() -> None:
+    """A refused connection is one clear error without the password."""
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1/runs") as refused:
+        PostgresRunStore("postgresql://kim:hunter22@127.0.0.1:1/runs")
+    assert "hunter22" not in refused.value.message
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+def test_a_lost_connection_is_made_again(place: Place, store: SqlRunStore) -> None:
+    """A server that restarts ends connections: one clear error, and the next use works."""
+    start(store)
+    place.behind("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+
+    with pytest.raises(Unavailable):
+        store.get(run_id(1))
+    assert store.get(run_id(1)).name == "first"
+
+
+def test_documents_are_plain_json(place: Place, store: SqlRunStore) -> None:
+    """Anybody can read a record out of the database without this project."""
+    start(store, config={"lr": 0.1})
+
+    assert json.loads(place.behind("SELECT document FROM runs")[0][0])["config"] == {"lr": 0.1}

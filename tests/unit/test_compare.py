@@ -1,0 +1,154 @@
+"""Comparing two runs bit for bit."""
+
+from __future__ import annotations
+
+import math
+import struct
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from lineage.model.comparison import Verdict
+from lineage.model.dataset import InputRecord
+from lineage.model.run import Artifact, MetricPoint, Run
+from lineage.reproduce.compare import compare_runs, verdict_of
+
+AT = datetime(2024, 5, 6, tzinfo=UTC)
+A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+
+
+def run(letter: str = "0", **fields: Any) -> Run:
+    return Run(id=letter * 32, name="r", project="p", job_type="train", started_at=AT, **fields)
+
+
+def series(*values: float, name: str = "loss", first: int = 0) -> list[MetricPoint]:
+    return [MetricPoint(step=first + i, values={name: value}, at=0.0) for i, value in enumerate(values)]
+
+
+def used(role: str = "train", content: str = A, rows: str = A) -> InputRecord:
+    names = {"uri": "file:///ds", "dataset_id": "d", "branch": "main", "branch_id": "b", "commit_id": "c", "backend": "deeplake 4.7.4"}
+    digests = {"rows_digest": rows, "content_digest": content, "rows_object": A, "digests_object": A}
+    return InputRecord(role=role, rows=5, rows_total=9, columns={}, used_at=AT, **names, **digests)
+
+
+def made(digest: str = A, name: str = "model.pth", kind: str = "model") -> Artifact:
+    return Artifact(name=name, kind=kind, path=name, digest=digest, size_bytes=1)
+
+
+def verdict(left: Run, right: Run, a: list[MetricPoint], b: list[MetricPoint]) -> Verdict:
+    return verdict_of(compare_runs(left, right, a, b))
+
+
+@pytest.mark.parametrize("value", [0.1, -0.0, 5e-324, 1.7976931348623157e308, math.inf, -math.inf, math.nan])
+def test_the_same_bits_are_the_same(value: float) -> None:
+    """Any float, NaN and negative zero included, equals itself."""
+    assert verdict(run(), run("1"), series(value), series(value)) is Verdict.identical
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [(0.0, -0.0), (0.1, math.nextafter(0.1, 1)), (math.nan, 1.0), (math.inf, -math.inf), (math.nan, math.inf)],
+)
+def test_the_smallest_difference_is_found(left: float, right: float) -> None:
+    """One bit is a difference: zeros of two signs, neighbours, not-a-number against a number."""
+    comparison = compare_runs(run(), run("1"), series(1.0, left), series(1.0, right))
+
+    assert verdict_of(comparison) is Verdict.diverged
+    assert comparison.changes[0].detail == f"first difference at step 1: loss = {left!r}, then {right!r}"
+
+
+def test_not_a_number_of_other_bits_is_another_value() -> None:
+    """Two NaN with different payloads come from different computations."""
+    quiet, other = math.nan, struct.unpack("<d", struct.pack("<Q", 0x7FF8000000000001))[0]
+
+    assert verdict(run(), run("1"), series(quiet), series(other)) is Verdict.diverged
+
+
+def test_the_first_differing_step_is_named() -> None:
+    """Of many differences the earliest in the order of the calls is shown."""
+    comparison = compare_runs(run(), run("1"), series(1.0, 2.0, 3.0, 4.0), series(1.0, 2.0, 3.5, 4.5))
+
+    assert comparison.changes[0].detail == "first difference at step 2: loss = 3.0, then 3.5"
+
+
+def test_another_name_or_step_is_a_difference() -> None:
+    """The same numbers under another name, or at another step, are not the same series."""
+    renamed = compare_runs(run(), run("1"), series(1.0), series(1.0, name="lr"))
+    moved = compare_runs(run(), run("1"), series(1.0), series(1.0, first=5))
+
+    assert renamed.changes[0].detail == "first difference at step 0: loss = 1.0, then lr = 1.0 at step 0"
+    assert moved.changes[0].detail == "first difference at step 0: loss = 1.0, then loss = 1.0 at step 5"
+
+
+@pytest.mark.parametrize(("left", "right"), [((1.0, 2.0), (1.0, 2.0, 3.0)), ((1.0, 2.0, 3.0), (1.0, 2.0))])
+def test_a_shorter_series_is_a_difference(left: tuple[float, ...], right: tuple[float, ...]) -> None:
+    """Equal so far is not equal: the step where one series ends is named, whichever run it is."""
+    comparison = compare_runs(run(), run("1"), series(*left), series(*right))
+
+    assert verdict_of(comparison) is Verdict.diverged
+    assert comparison.changes[0].detail == "one series ends before step 2"
+    assert (comparison.changes[0].original, comparison.changes[0].replica) == (f"{len(left)} values", f"{len(right)} values")
+
+
+def test_one_silent_run_is_a_difference() -> None:
+    """A reproduction that logs nothing does not equal one that logged something."""
+    assert verdict(run(), run("1"), series(1.0), []) is Verdict.diverged
+
+
+def test_metrics_of_speed_are_not_compared_and_the_report_says_so() -> None:
+    """``timing/`` and ``system/`` may differ in value and in number; they are listed as not checked."""
+    left = [*series(1.0), *series(0.5, 0.6, name="timing/step_s"), *series(9.0, name="system/gpu")]
+    right = [*series(1.0), *series(0.7, name="timing/step_s")]
+
+    comparison = compare_runs(run(), run("1"), left, right)
+
+    assert verdict_of(comparison) is Verdict.identical
+    assert comparison.changes[0].original == "1 values"
+    assert "metrics that depend on speed: system/gpu, timing/step_s" in comparison.not_checked
+
+
+def test_a_metric_that_only_mentions_timing_is_compared() -> None:
+    """Only the prefix counts: ``my/timing/loss`` is a result."""
+    assert verdict(run(), run("1"), series(1.0, name="my/timing/loss"), series(2.0, name="my/timing/loss")) is Verdict.diverged
+
+
+def test_nothing_to_compare_is_inconclusive() -> None:
+    """Without any metric or artifact there is no result: never 'identical', even when the data are equal."""
+    assert verdict(run(), run("1"), [], []) is Verdict.inconclusive
+    assert verdict(run(inputs=(used(),)), run("1", inputs=(used(),)), [], []) is Verdict.inconclusive
+    assert verdict(run(), run("1"), series(1.0, name="timing/s"), series(2.0, name="timing/s")) is Verdict.inconclusive
+
+
+def test_other_data_diverge_even_without_results() -> None:
+    """Rows that were read differently make a reproduction diverge; order and number of inputs of a role count."""
+    one, two = used(content=A), used(content=B)
+
+    assert verdict(run(inputs=(one,)), run("1", inputs=(two,)), [], []) is Verdict.diverged
+    assert verdict(run(inputs=(one, two)), run("1", inputs=(two, one)), [], []) is Verdict.diverged
+    assert verdict(run(inputs=(one,)), run("1"), series(1.0), series(1.0)) is Verdict.diverged
+    assert verdict(run(inputs=(used(rows=A),)), run("1", inputs=(used(rows=B),)), series(1.0), series(1.0)) is Verdict.diverged
+
+
+def test_outputs_are_compared_by_content() -> None:
+    """The same bytes under the same name are the same, whatever their path; other bytes, or a file only one run made, are not."""
+    moved = Artifact(name="model.pth", kind="model", path="elsewhere/m.pth", digest=A, size_bytes=1)
+
+    assert verdict(run(outputs=(made(),)), run("1", outputs=(moved,)), [], []) is Verdict.identical
+    assert verdict(run(outputs=(made(),)), run("1", outputs=(made(B),)), [], []) is Verdict.diverged
+    assert verdict(run(outputs=(made(),)), run("1"), [], []) is Verdict.diverged
+    assert verdict(run(), run("1", outputs=(made(),)), [], []) is Verdict.diverged
+
+
+def test_equal_outputs_do_not_hide_other_metrics() -> None:
+    """Every result must agree: one difference decides."""
+    comparison = compare_runs(run(outputs=(made(),)), run("1", outputs=(made(),)), series(1.0), series(2.0))
+
+    assert verdict_of(comparison) is Verdict.diverged
+    assert {change.subject: change.same for change in comparison.changes} == {"metrics": False, "output model.pth": True}
+
+
+@pytest.mark.parametrize(("word", "code"), [("identical", 0), ("equivalent", 0), ("diverged", 1), ("inconclusive", 3), ("blocked", 4)])
+def test_exit_codes_of_verdicts(word: str, code: int) -> None:
+    """Scripts tell verdicts apart by exit code."""
+    assert Verdict(word).exit_code == code
