@@ -88,7 +88,7 @@ def line_chart(series: MetricSeries) -> Chart | None:
         lines=tuple(lines),
         marks=tuple(marks),
         x_ticks=tuple(_ticks(x, about=5, least=1.0)),  # there is no half step
-        y_ticks=tuple(_ticks(y, about=4)),
+        y_ticks=tuple(_ticks(y, about=5)),
         description=_description(series, finite),
         not_finite=len(series.values) - len(finite),
     )

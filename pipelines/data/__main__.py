@@ -3,111 +3,114 @@
 from __future__ import annotations
 
 import json
-import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from lineage.errors import LineageError, UsageError
-from pipelines.data.scenes.defects import DEFECTS, choose
-from pipelines.data.scenes.statistics import measure
+from pipelines.data.scenes.recipes import Recipe, Split
+from pipelines.data.scenes.statistics import Measure, measure
 from pipelines.data.scenes.write import write_scenes
 
 app = typer.Typer(
-    help="Make data without any download: drawn aerial scenes of parking lots and roads, in VisDrone's format.",
+    help=(
+        "Drawn aerial scenes in VisDrone format. stdout has the result, stderr the talk. "
+        "Exit codes: 0 done, 2 usage, 6 the folder holds something else."
+    ),
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-
-class RecipeName(StrEnum):
-    """What is drawn."""
-
-    parking = "parking"
-    full = "full"
-
-
-class SplitName(StrEnum):
-    """Which part."""
-
-    train = "train"
-    validation = "validation"
+SizeOption = Annotated[
+    str | None,
+    typer.Option("--size", metavar="WxH", help="Picture size in pixels; else 480x360 (parking) or the official sizes (full)."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
 @app.command()
 def scenes(
-    out: Annotated[Path, typer.Argument(help="Folder to make; it gets train/ and validation/, each in VisDrone's layout.")],
-    train: Annotated[int, typer.Option(help="Training pictures.")] = 60,
-    validation: Annotated[int, typer.Option(help="Validation pictures.")] = 20,
-    size: Annotated[str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Size in pixels; the recipe's own without it.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides every pixel and every box.")] = 0,
-    recipe: Annotated[
-        RecipeName,
-        typer.Option(help="parking: small pictures, few large vehicles or many small ones. full: sizes and numbers as official."),
-    ] = RecipeName.parking,
-    defects: Annotated[str | None, typer.Option(metavar="all|NAME,…", help=f"Flaws of real files to put in: {', '.join(DEFECTS)}.")] = None,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; the same command again checks and reuses it.")],
+    train: Annotated[int, typer.Option(min=1, help="Training pictures.")] = 60,
+    validation: Annotated[int, typer.Option(min=0, help="Validation pictures, of other sequences.")] = 20,
+    size: SizeOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 7,
+    recipe: Annotated[Recipe, typer.Option(help="Small and quick to learn, or like the official data set.")] = "parking",
+    defects: Annotated[str, typer.Option(metavar="A,B|all", help="Faults to put in, one training picture each; 'all' for every one.")] = "",
+    as_json: JsonOption = False,
 ) -> None:
-    """Draw a data set. The same arguments give the same pictures; given again they check and keep what is there."""
-    with _errors_on_stderr(), _bar("drawing scenes") as advance:
-        manifest, was_there = write_scenes(
-            out,
-            train=train,
-            validation=validation,
-            seed=seed,
-            recipe=recipe.value,
-            size=_size(size),
-            defects=choose(defects),
-            progress=advance,
+    """Draw scenes: OUT/train and OUT/validation with images and annotations, and OUT/manifest.json."""
+    names = [name.strip() for name in defects.split(",") if name.strip()]
+    with _errors_on_stderr(), _bar("Drawing") as progress:
+        written = write_scenes(
+            out, train=train, validation=validation, size=_size(size), seed=seed, recipe=recipe, defects=names, progress=progress
         )
-    what = "were there already and are intact" if was_there else "made"
-    typer.echo(f"{len(manifest['pictures'])} pictures {what} in {out}")
+    if as_json:
+        typer.echo(json.dumps({**asdict(written), "folder": str(written.folder)}, indent=2))
+        return
+    word = "unchanged, reused" if written.reused else "written"
+    typer.echo(f"{written.folder}: {word}, {written.rows} annotation rows")
+    for split, number in written.pictures.items():
+        if number:
+            typer.echo(f"  {split}: {number} pictures, {written.kept[split]} without a car below 20 px")
 
 
 @app.command()
 def statistics(
-    number: Annotated[int, typer.Option("--scenes", min=1, help="How many scenes.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed.")] = 0,
-    split: Annotated[SplitName, typer.Option(help="Which part.")] = SplitName.train,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    scenes: Annotated[int, typer.Option(min=1, help="How many scenes to lay out; nothing is rendered.")] = 2000,
+    split: Annotated[Split, typer.Option(help="Which official split to compare with.")] = "train",
+    recipe: Annotated[Recipe, typer.Option(help="Which scenes.")] = "full",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the scenes.")] = 0,
+    size: SizeOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Compare full-size scenes with the official training annotations: figure, target, band, and whether it is met."""
-    with _errors_on_stderr(), _bar("annotating scenes") as advance:
-        found = measure(number, seed, split=split.value, progress=advance)
+    """Compare the scenes' annotations with the official ones."""
+    with _errors_on_stderr(), _bar("Laying out") as progress:
+        measures = measure(scenes, split=split, recipe=recipe, seed=seed, size=_size(size), progress=progress)
     if as_json:
-        typer.echo(
-            json.dumps([{"name": item.name, "target": item.target, "measured": item.measured, "met": item.is_met} for item in found])
-        )
-        return
-    typer.echo(f"{'figure':<38}{'target':>9}{'band':>18}{'measured':>10}")
-    for item in found:
-        band = f"{item.low:.3g} to {item.high:.3g}"
-        typer.echo(f"{item.name:<38}{item.target:>9.3g}{band:>18}{item.measured:>10.3g}  {'ok' if item.is_met else 'OUTSIDE'}")
+        typer.echo(json.dumps([{**asdict(m), "accepted": m.accepted} for m in measures], indent=2))
+    else:
+        Console().print(_table(measures))
+
+
+def _table(measures: list[Measure]) -> Table:
+    table = Table("measure")
+    for title in ("drawn", "official", "band"):
+        table.add_column(title, justify="right")
+    table.add_column("")
+    for m in measures:
+        target = "" if m.target is None else f"{m.target:.3g}"
+        band = "" if m.band is None else f"{m.band[0]:.3g} – {m.band[1]:.3g}"
+        mark = {None: "", True: "[green]✓[/green]", False: "[red]outside[/red]"}[m.accepted]
+        table.add_row(m.name, f"{m.value:.3g}", target, band, mark)
+    return table
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match is None:
-        raise UsageError(f"--size expects WIDTHxHEIGHT, found '{text}'", hint="for example --size 480x360")
-    return int(match[1]), int(match[2])
+    width, separator, height = text.lower().partition("x")
+    if not (separator and width.isdecimal() and height.isdecimal()):
+        raise UsageError(f"--size must be like 480x360, found '{text}'")
+    return int(width), int(height)
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr for the time of the block, where somebody watches; yields ``progress(done, total)``."""
+    console = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), disable=not sys.stderr.isatty()) as bars:
-        task = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager
@@ -121,5 +124,10 @@ def _errors_on_stderr() -> Iterator[None]:
         raise SystemExit(error.exit_code) from error
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Entry point."""
     app(prog_name="python -m pipelines.data")
+
+
+if __name__ == "__main__":
+    main()

@@ -168,4 +168,17 @@ def _picture_size(content: bytes, path: Path) -> tuple[int, int] | SourceProblem
             image.load()
     except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         return SourceProblem(path, "cannot be decoded", expected="a whole JPEG picture", found=str(error))
+    if not _has_end(content):
+        # The decoder takes what fills the rest, often zeros of an interrupted download, for pixels.
+        return SourceProblem(path, "is cut off", expected="an end marker (ff d9) after the picture", found="none")
     return size
+
+
+def _has_end(content: bytes) -> bool:
+    """Whether an end marker follows the first scan of a JPEG file (ITU T.81, annex B); bytes after it may be anything."""
+    at = 2
+    while at + 4 <= len(content) and content[at : at + 2] != b"\xff\xda":
+        # Segments hold their own length; bytes between them are fill and are skipped one by one, as decoders do.
+        is_segment = content[at] == 0xFF and content[at + 1] not in (0x00, 0xFF)
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big") if is_segment else 1
+    return content.find(b"\xff\xd9", at) >= 0

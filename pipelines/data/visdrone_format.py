@@ -35,6 +35,8 @@ CLASS_NAMES = (
 FIELDS = ("left", "top", "width", "height", "score", "category", "truncation", "occlusion")
 _ALLOWED = {"score": (0, 1), "category": (0, len(CLASS_NAMES) - 1), "truncation": (0, 1), "occlusion": (0, 2)}
 _LARGEST = 1 << 20  # far beyond any picture; keeps every number within 32 bits
+_MOST_DIGITS = 40
+_SPACE = " \t"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -88,14 +90,14 @@ def parse_annotations(
         problems.append(_warning(path, "has Windows line ends, which are accepted"))
     rows: list[tuple[int, ...]] = []
     with_comma: list[int] = []
-    for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.strip()
-        if not line:
-            if number < len(text.splitlines()):
-                problems.append(_warning(path, "is blank and ignored", line=number))
+    blank: list[int] = []
+    for number, raw in enumerate(_lines(text), 1):
+        stripped = raw.strip(_SPACE)
+        if not stripped:
+            blank.append(number)
             continue
-        words = line.split(",")
-        if len(words) == len(FIELDS) + 1 and not words[-1].strip():
+        words = stripped.split(",")
+        if len(words) == len(FIELDS) + 1 and not words[-1].strip(_SPACE):
             words.pop()
             with_comma.append(number)
         row, wrong = _row(words, path, number)
@@ -107,7 +109,16 @@ def parse_annotations(
     if with_comma:
         lines = f"{len(with_comma)} lines end" if len(with_comma) > 1 else f"line {with_comma[0]} ends"
         problems.append(_warning(path, f"{lines} with a comma, which is ignored", line=with_comma[0]))
+    if blank:
+        says = f"{len(blank)} lines are blank and ignored" if len(blank) > 1 else "is blank and ignored"
+        problems.append(_warning(path, says, line=blank[0]))
     return _arrays(rows), problems
+
+
+def _lines(text: str) -> list[str]:
+    """Lines as editors number them. ``str.splitlines`` would also split at form feeds and separators, which no editor shows as a line."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
 
 
 def _row(words: list[str], path: Path, line: int) -> tuple[tuple[int, ...] | None, list[SourceProblem]]:
@@ -115,13 +126,14 @@ def _row(words: list[str], path: Path, line: int) -> tuple[tuple[int, ...] | Non
         return None, [_error(path, "wrong number of fields", line, f"{len(FIELDS)}: {','.join(FIELDS)}", str(len(words)))]
     values: list[int] = []
     for name, word in zip(FIELDS, words, strict=True):
-        digits = word.strip()
+        digits = word.strip(_SPACE)
         if not digits.removeprefix("-").isdecimal():
             return None, [_error(path, f"{name} is no whole number", line, "digits", repr(digits[:40]))]
-        value = int(digits)
         low, high = _ALLOWED.get(name, (-_LARGEST, _LARGEST))
-        if not low <= value <= high:
-            return None, [_error(path, f"{name} is out of range", line, f"{low} to {high}", str(value))]
+        # Python refuses to convert thousands of digits, so what is too long for any picture is not converted.
+        value = int(digits) if len(digits) <= _MOST_DIGITS else None
+        if value is None or not low <= value <= high:
+            return None, [_error(path, f"{name} is out of range", line, f"{low} to {high}", digits[:_MOST_DIGITS])]
         values.append(value)
     return tuple(values), []
 

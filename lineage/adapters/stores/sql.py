@@ -52,6 +52,13 @@ class SqlRunStore(ABC):
         Raises:
             Unavailable: The store was written by a newer release.
         """
+        try:
+            self._migrate()
+        except BaseException:
+            self.close()  # nobody gets to hold the store, so nobody else could close what was opened
+            raise
+
+    def _migrate(self) -> None:
         with self._writing() as execute:
             execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)", ())
             found = execute("SELECT MAX(version) FROM schema_version", ())[0][0] or 0

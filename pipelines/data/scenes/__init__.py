@@ -1,6 +1,19 @@
-"""Drawn aerial scenes of parking lots and roads, in VisDrone's format: data for demos and tests, learnable, free of any licence.
+"""Drawn aerial scenes of parking lots and roads in exact VisDrone format, for demonstrations and tests without any download.
 
-``scene.generate_scene(seed, index)`` makes one scene: ``plan`` decides where things are, ``annotate`` derives boxes, occlusion and truncation
-from what is drawn, ``draw`` paints. ``write.write_scenes`` makes a data set with a manifest, ``defects`` puts chosen flaws into it and
-``statistics`` compares the annotations with those of the official release. The same (seed, index) gives the same pixels and rows.
+A tour, in the order of the work:
+
+- ``recipes``: picture size, camera, how many things of each class (``parking``: small, quick to learn; ``full``: like the official set)
+- ``layout``, ``plan``: where things are: roads, rows of slots, vehicles, people, trees, ignored regions; a function of (seed, index)
+- ``geometry``, ``bodies``: projection to pixels, and what each class is built from
+- ``annotate``: boxes, truncation and occlusion from the polygons that are drawn
+- ``draw``, ``scene``: pixels; one scene with its rows
+- ``defects``, ``write``: faults on request; folders with a manifest
+- ``statistics``: how close the annotations come to the official ones
 """
+
+from __future__ import annotations
+
+from pipelines.data.scenes.scene import Scene, generate_scene
+from pipelines.data.scenes.write import Written, write_scenes
+
+__all__ = ["Scene", "Written", "generate_scene", "write_scenes"]

@@ -31,10 +31,10 @@ class Shape:
 
 
 def tree_crown(camera: Camera, actor: Actor) -> Points:
-    """Outline of a tree's crown, (24, 2) int32."""
+    """Outline of a tree's crown, (24, 2) int32; the lobes are small enough to keep it convex."""
     x, y = project(camera, actor, 0.0, 0.0, 1.0)
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    radius = actor.width_m / 2 * actor.scale_px_per_m * (1 + 0.13 * np.sin(angle * 5 + actor.variant))
+    radius = actor.width_m / 2 * actor.scale_px_per_m * (1 + 0.03 * np.sin(angle * 5 + actor.variant))
     return np.stack([np.rint(x + radius * np.cos(angle)), np.rint(y + radius * np.sin(angle))], axis=1).astype(np.int32)
 
 
@@ -60,7 +60,8 @@ def annotate(plan: Plan) -> list[Row]:
     """Rows of a plan in the order of painting, ignored regions last.
 
     A box is the integer hull of the polygons that are drawn, clipped to the picture. ``truncation`` is 1 when the border cuts it;
-    what is cut by more than half is left out. ``occlusion`` is 0 when nothing covers it (up to 2 % of its pixels), 1 up to a half, 2 beyond.
+    what is cut by more than half is left out. ``occlusion`` is 0 when up to 2 % of its pixels
+    are covered, 1 up to a half, 2 beyond.
     """
     width, height = plan.camera.width, plan.camera.height
     owner = np.zeros((height, width), dtype=np.int32)
@@ -85,9 +86,12 @@ def _row(shape: Shape, number: int, owner: NDArray[np.int32]) -> Row | None:
     own = np.zeros((y1 - y0, x1 - x0), dtype=np.uint8)
     for hull in shape.hulls:
         cv2.fillConvexPoly(own, hull - np.array([x0, y0], dtype=np.int32), 1)
-    covered = 1 - np.count_nonzero(owner[y0:y1, x0:x1] == number) / max(1, np.count_nonzero(own))
+    covered = 1 - int(np.count_nonzero(owner[y0:y1, x0:x1] == number)) / max(1, int(np.count_nonzero(own)))
     if covered > _HIDDEN:
         return None
     occlusion = 0 if covered <= 0.02 else 1 if covered <= 0.5 else 2
     cut = (x0, y0, x1, y1) != (left, top, right, bottom)
-    return (x0, y0, x1 - x0, y1 - y0, 0 if category == 11 else 1, category, int(cut), occlusion)
+    x, y, across, down = cv2.boundingRect(own)  # what is left of a rotated body at the border may be smaller than its clipped box
+    if across < 2 or down < 2:
+        return None
+    return (x0 + x, y0 + y, across, down, 0 if category == 11 else 1, category, int(cut), occlusion)

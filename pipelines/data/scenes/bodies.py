@@ -56,8 +56,8 @@ class Part:
     """A box of the body (``z[0] < z[1]``) or a plate on it (equal heights).
 
     Attributes:
-        u: Extent along the body, −0.5 (rear) to 0.5 (front).
-        v: Extent across the body, −0.5 to 0.5.
+        u: Extent along the body, -0.5 (rear) to 0.5 (front).
+        v: Extent across the body, -0.5 to 0.5.
         z: Extent in height, 0 (ground) to 1 (top).
         top: Colour of the upper face.
         shade: Brightness of the sides relative to the upper face.

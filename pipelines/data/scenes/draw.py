@@ -90,8 +90,7 @@ def _road(picture: Picture, plan: Plan, road: Road) -> None:
             for _ in range(400):
                 if not (-50 < x < camera.width + 50 and -50 < y < camera.height + 50) or camera.scale_at(y) < 0.5:
                     break
-                ends = (x, y), camera.step(x, y, road.heading, 3.0 * direction)
-                cv2.line(picture, *[(round(a), round(b)) for a, b in ends], colour, width, cv2.LINE_AA)
+                _line(picture, (x, y), camera.step(x, y, road.heading, 3.0 * direction), colour, width)
                 x, y = camera.step(x, y, road.heading, 7.5 * direction)
 
 
@@ -100,8 +99,12 @@ def _slot_lines(picture: Picture, camera: Camera, slot: Slot) -> None:
     if scale < 2.5:
         return
     for side in (-1.32, 1.32):
-        ends = [camera.step(slot.x, slot.y, slot.heading, along, side) for along in (-2.6, 2.6)]
-        cv2.line(picture, *[(round(a), round(b)) for a, b in ends], (212, 212, 206), max(1, round(0.12 * scale)), cv2.LINE_AA)
+        start, end = (camera.step(slot.x, slot.y, slot.heading, along, side) for along in (-2.6, 2.6))
+        _line(picture, start, end, [212, 212, 206], max(1, round(0.12 * scale)))
+
+
+def _line(picture: Picture, start: tuple[float, float], end: tuple[float, float], colour: list[int], width: int) -> None:
+    cv2.line(picture, (round(start[0]), round(start[1])), (round(end[0]), round(end[1])), colour, width, cv2.LINE_AA)
 
 
 def _texture(picture: Picture, plan: Plan) -> Picture:
@@ -162,7 +165,7 @@ def _tree(picture: Picture, camera: Camera, actor: Actor, crown: Points) -> None
 def _night(picture: Picture, plan: Plan, order: list[Actor]) -> Picture:
     """Dark, bluish, with street lamps and the lamps of what drives."""
     camera = plan.camera
-    light = np.full(picture.shape[:2], 0.30, dtype=np.float32)
+    light = np.full(picture.shape[:2], 0.38, dtype=np.float32)
     side = min(camera.width, camera.height)
     for _ in range(int(plan.rng.integers(3, 8))):
         spot = (int(plan.rng.integers(camera.width)), int(plan.rng.integers(camera.height)))
@@ -194,4 +197,5 @@ def _sensor(picture: Picture, plan: Plan) -> Picture:
         sharp = (sharp * (1 - weight) + soft * weight).astype(np.uint8)
     gain = float(rng.uniform(0.88, 1.12))
     noise = rng.normal(0, 6.0 if plan.site.night else 2.5, picture.shape[:2]).astype(np.float32)
-    return np.clip(sharp * np.float32(gain) + noise[..., None], 0, 255).astype(np.uint8)
+    exposed = np.asarray(sharp, dtype=np.float32) * np.float32(gain) + noise[..., None]
+    return np.asarray(np.clip(exposed, 0, 255), dtype=np.uint8)

@@ -96,7 +96,7 @@ class Actor:
 
 
 def project(camera: Camera, actor: Actor, u: float, v: float, z: float) -> tuple[float, float]:
-    """Picture position of a point of the body: ``u`` along, ``v`` across (both −0.5–0.5 of its size), ``z`` 0–1 of its height."""
+    """Picture position of a point of the body: ``u`` along, ``v`` across (both -0.5–0.5 of its size), ``z`` 0–1 of its height."""
     along, across = u * actor.length_m, v * actor.width_m
     cos, sin = math.cos(actor.heading), math.sin(actor.heading)
     dx = along * cos - across * sin

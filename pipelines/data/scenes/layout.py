@@ -35,6 +35,7 @@ class Site:
         grass: Whether the ground beyond asphalt is green (else paved).
         night: Whether it is dark.
         sun: Direction of shadows, radians.
+        near: Frames that ``parking`` takes from near the ground, a half of them.
     """
 
     sequence: int
@@ -43,6 +44,7 @@ class Site:
     grass: bool
     night: bool
     sun: float
+    near: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,12 @@ def make_site(seed: int, sequence: int) -> Site:
     rng = generator(seed, _SITE + sequence)
     return Site(
         sequence=sequence,
-        heading=float(rng.normal(0.0, 0.35)) + (math.pi / 2 if rng.random() < 0.35 else 0.0),
+        heading=float(rng.normal(0.0, 0.35)) + (math.pi / 2 if rng.random() < 0.42 else 0.0),
         tone=float(rng.uniform(92, 142)),
         grass=bool(rng.random() < 0.6),
         night=bool(rng.random() < 0.13),
         sun=float(rng.uniform(0, 2 * math.pi)),
+        near=tuple(rng.permutation(FRAMES)[: FRAMES // 2].tolist()),
     )
 
 
@@ -169,7 +172,7 @@ def make_actor(plan: Plan, category: int, x: float, y: float, heading: float, *,
     size = math.exp(float(np.clip(rng.normal(), -2, 2)) * spread)
     paint = bodies.PAINT[1 if category == 2 else category]
     colour = bodies.tinted(paint[int(rng.integers(len(paint)))], float(rng.uniform(0.88, 1.1)))
-    jitter = math.exp(float(rng.normal(0, 0.10))) if plan.camera.slope > 0.35 else 1.0
+    jitter = math.exp(float(rng.normal(0, 0.19))) if plan.camera.slope > 0.35 else 1.0
     scale = plan.camera.scale_at(y) * jitter
     variant = int(rng.integers(1 << 16))
     return Actor(
@@ -203,7 +206,7 @@ def _on_road(plan: Plan, category: int) -> Actor:
 
 
 def _near(plan: Plan, category: int, centre: tuple[float, float]) -> Actor:
-    x, y = plan.camera.step(*centre, 0.0, float(plan.rng.normal(0, 3.2)), float(plan.rng.normal(0, 3.2)))
+    x, y = plan.camera.step(*centre, 0.0, float(plan.rng.normal(0, 1.8)), float(plan.rng.normal(0, 1.8)))
     return make_actor(plan, category, x, y, float(plan.rng.uniform(0, 2 * math.pi)))
 
 
@@ -253,7 +256,7 @@ def populate(plan: Plan, wanted: dict[int, int], *, whole: bool, parked: float) 
                     centre = anywhere(plan) if rng.random() < 0.5 or not plan.roads else _edge(plan)
                 members -= 1
                 here = centre
-                _try(plan, lambda c=category, p=here: _near(plan, c, p), fits, gap=0.55, tries=6)  # type: ignore[misc]
+                _try(plan, lambda c=category, p=here: _near(plan, c, p), fits, gap=0.45, tries=6)  # type: ignore[misc]
                 continue
             if not plan.roads or not _try(plan, lambda c=category: _on_road(plan, c), fits, gap=1.0, tries=8):  # type: ignore[misc]
                 _try(plan, lambda c=category: _stray(plan, c), fits, gap=1.0, tries=12)  # type: ignore[misc]

@@ -12,6 +12,7 @@ from lineage.errors import UsageError
 from pipelines.data.scenes import recipes
 from pipelines.data.scenes.geometry import Actor
 from pipelines.data.scenes.layout import (
+    FRAMES,
     VALIDATION,
     Plan,
     anywhere,
@@ -59,7 +60,7 @@ def plan_scene(
     name = scene_name(index, split)
     site = make_site(seed, int(name[:7]))
     width, height = recipes.picture_size(recipe, size, split, rng)
-    camera, altitude = recipes.make_camera(recipe, split, width, height, rng)
+    camera, altitude = recipes.make_camera(recipe, split, width, height, rng, near=index % FRAMES in site.near)
     wanted = recipes.counts(recipe, split, altitude, rng)
     plan = Plan(name, site, camera, [], [], [], [], rng)
     near = recipe == "parking" and altitude < 0
@@ -67,6 +68,8 @@ def plan_scene(
     fill, parked = float(rng.uniform(0.40, 0.95)), float(rng.choice([0.15, 0.5, 0.85], p=[0.35, 0.25, 0.40])) if not near else 0.75
     plan.slots = make_slots(plan, math.ceil((wanted.get(4, 0) + wanted.get(5, 0)) * parked / fill))
     populate(plan, {c: n for c, n in wanted.items() if c not in without}, whole=near, parked=parked)
+    if not plan.actors and not without:  # the official files hold at least one object each
+        plan.actors.append(make_actor(plan, 4, 0.5 * width, 0.5 * height, site.heading))
     _trees(plan, int(rng.integers(0, 4 if near else 14)))
     if recipe == "full" or not near:
         _ignored_regions(plan, 0.41 if recipe == "full" else 0.25)

@@ -1,26 +1,56 @@
-"""A data set of drawn scenes on disk, in VisDrone's layout, with a manifest. Written aside and renamed: it is there whole or not at all."""
+"""Drawn scenes as folders in VisDrone's layout, with a manifest that says what they are.
+
+``OUT/train/images/*.jpg``, ``OUT/train/annotations/*.txt``, the same under ``OUT/validation``, and ``OUT/manifest.json``.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+import PIL
 from PIL import Image
 
 from lineage.errors import Conflict, UsageError
-from pipelines.data.scenes.defects import Flawed, flawed_scene, grey
+from pipelines.data.scenes.defects import Damage, damaged_scene, parse_defects, text_of
 from pipelines.data.scenes.recipes import Recipe, Split
+from pipelines.data.scenes.scene import Scene, generate_scene
+from pipelines.data.scenes.statistics import kept_by_filter
 
-GENERATOR_VERSION = 1
-"""Raised whenever the same arguments would give other pixels or rows."""
-
+VERSION = 1
+"""Of the generator: goes up with any change that gives other pixels or rows for the same arguments."""
+FORMAT = "drawn-visdrone/1"
 MANIFEST = "manifest.json"
-_QUALITY = 75  # the official pictures' luminance table is the standard one of this quality
 _SPLITS: tuple[Split, ...] = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is in the folder now.
+
+    Attributes:
+        folder: Where.
+        reused: Whether it was there already, made with the same arguments and unchanged since.
+        pictures: Number of pictures of each split.
+        rows: Number of annotation rows, all splits together.
+        kept: Number of pictures of each split that pass the filter 'no car with a side below 20 pixels'.
+    """
+
+    folder: Path
+    reused: bool
+    pictures: dict[str, int]
+    rows: int
+    kept: dict[str, int]
 
 
 def write_scenes(
@@ -28,106 +58,163 @@ def write_scenes(
     *,
     train: int,
     validation: int,
-    seed: int,
-    recipe: Recipe = "parking",
     size: tuple[int, int] | None = None,
+    seed: int = 0,
+    recipe: Recipe = "parking",
     defects: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[dict[str, Any], bool]:
-    """Make ``out/train`` and ``out/validation``, each with ``images/*.jpg`` and ``annotations/*.txt``.
+) -> Written:
+    """Make a data set, or find that it is there already.
+
+    The folder appears whole or not at all: it is written beside its place and then renamed. The manifest holds, for each picture,
+    the digest of its pixels before encoding (row by row, uint8; compare these across machines and Pillow versions), of the JPEG file
+    and of the annotation file.
 
     Args:
-        out: A folder that does not exist yet, or one that the same arguments made.
-        train: Number of training pictures.
-        validation: Number of validation pictures.
-        seed: Decides everything.
-        recipe: ``parking`` or ``full``.
+        out: Folder to make; it may exist if it is empty or holds the same data set.
+        train: Number of training pictures, 1 or more.
+        validation: Number of validation pictures, 0 or more; they share no sequence with the training pictures.
         size: Width and height in pixels; by default the recipe's own.
-        defects: Names of flaws, see :mod:`pipelines.data.scenes.defects`; each goes into one training picture.
-        progress: Told of (done, total).
-
-    Returns:
-        (manifest, whether the data set was there already).
+        seed: Seed of everything random.
+        recipe: ``parking`` or ``full``.
+        defects: Names of :data:`pipelines.data.scenes.defects.DEFECTS`, or ``all``; each takes one training picture.
+        progress: Called with (done, total) after each picture.
 
     Raises:
-        Conflict: Something else is at ``out``.
-        UsageError: There are more defects than training pictures, or a number cannot be.
+        UsageError: A number is out of range or a defect unknown.
+        Conflict: The folder holds something else, or its files were changed.
     """
+    names = parse_defects(defects)
     if train < 1 or validation < 0:
-        raise UsageError(f"expected at least 1 training and 0 validation pictures, found {train} and {validation}")
-    if len(defects) > train:
-        raise UsageError(f"{len(defects)} defects need as many training pictures, found {train}")
-    arguments = {"train": train, "validation": validation, "seed": seed, "recipe": recipe, "size": list(size) if size else None}
-    arguments |= {"defects": list(defects)}
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        return _reuse(out, arguments), True
-    aside = out.parent / f".{out.name}.partial"
-    shutil.rmtree(aside, ignore_errors=True)
+        raise UsageError(f"there must be 1 or more training and 0 or more validation pictures, found {train} and {validation}")
+    if len(names) > train:
+        raise UsageError(f"each defect takes a training picture: {len(names)} defects need as many pictures, found {train}")
+    arguments = {
+        "train": train,
+        "validation": validation,
+        "size": list(size) if size else None,
+        "seed": seed,
+        "recipe": recipe,
+        "defects": list(names),
+    }
+    out = Path(out)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        return _reuse(out, arguments)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        manifest = _write(aside, arguments, recipe, size, tuple(defects), progress)
+        folder = aside / "scenes"
+        manifest = _write(folder, arguments, progress)
         if out.exists():
             out.rmdir()
-        aside.rename(out)
+        folder.rename(out)
+    except FileExistsError as error:
+        raise Conflict(f"{out} was made by somebody else in the meantime", hint="run the command again to compare") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return manifest, False
+    return _written(out, manifest, reused=False)
 
 
-def _write(
-    aside: Path,
-    arguments: dict[str, Any],
-    recipe: Recipe,
-    size: tuple[int, int] | None,
-    defects: tuple[str, ...],
-    progress: Callable[[int, int], None] | None,
-) -> dict[str, Any]:
-    pictures: list[dict[str, Any]] = []
+def encode_jpeg(scene: Scene) -> bytes:
+    """The picture as JPEG: quality 75 and 4:2:0 subsampling, as the official files."""
+    buffer = BytesIO()
+    Image.fromarray(scene.image).save(buffer, "JPEG", quality=75, subsampling=2, optimize=False)
+    return buffer.getvalue()
+
+
+def _write(folder: Path, arguments: dict[str, Any], progress: Callable[[int, int], None] | None) -> dict[str, Any]:
     total = arguments["train"] + arguments["validation"]
+    # Spread over the training pictures, so that any part of the data set holds some.
+    damaged = {number * arguments["train"] // len(arguments["defects"]): name for number, name in enumerate(arguments["defects"])}
+    pictures: list[dict[str, Any]] = []
     for split in _SPLITS:
-        (aside / split / "images").mkdir(parents=True)
-        (aside / split / "annotations").mkdir()
+        for kind in ("images", "annotations"):
+            (folder / split / kind).mkdir(parents=True)
         for index in range(arguments[split]):
-            defect = defects[index] if split == "train" and index < len(defects) else None
-            flawed = flawed_scene(arguments["seed"], index, recipe, size, split, defect)
-            pictures.append({"split": split, **_save(flawed, aside / split), "defect": defect})
+            defect = damaged.get(index) if split == "train" else None
+            pictures.append(_write_one(folder / split, split, index, arguments, defect))
             if progress is not None:
                 progress(len(pictures), total)
-    manifest = {"generator_version": GENERATOR_VERSION, "arguments": arguments, "pictures": pictures}
-    (aside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    manifest = {
+        "format": FORMAT,
+        "generator": VERSION,
+        "arguments": arguments,
+        "made_with": {"numpy": np.__version__, "opencv": cv2.__version__, "pillow": PIL.__version__},
+        "pictures": pictures,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return manifest
 
 
-def _save(flawed: Flawed, folder: Path) -> dict[str, Any]:
-    scene = flawed.scene
-    pixels = grey(scene.image) if flawed.is_grey else scene.image
-    picture, text = folder / "images" / f"{scene.name}.jpg", folder / "annotations" / f"{scene.name}.txt"
-    Image.fromarray(pixels).save(picture, "JPEG", quality=_QUALITY, subsampling="4:2:0")
-    text.write_text("".join(",".join(map(str, row)) + flawed.line_end for row in scene.rows), encoding="ascii")
+def _write_one(folder: Path, split: Split, index: int, arguments: dict[str, Any], defect: str | None) -> dict[str, Any]:
+    size = tuple(arguments["size"]) if arguments["size"] else None
+    seed, recipe = arguments["seed"], arguments["recipe"]
+    damage: Damage | None = None
+    if defect is None:
+        scene = generate_scene(seed, index, recipe, size, split)
+        lines = [text_of(row) for row in scene.rows]
+    else:
+        scene, lines, damage = damaged_scene(defect, seed, index, recipe, size)
+    picture, text = encode_jpeg(scene), "".join(f"{line}\n" for line in lines).encode()
+    (folder / "images" / f"{scene.name}.jpg").write_bytes(picture)
+    (folder / "annotations" / f"{scene.name}.txt").write_bytes(text)
     return {
+        "split": split,
         "name": scene.name,
-        "pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest(),  # of what is drawn: JPEG bytes differ between encoders
-        "image_sha256": _sha256(picture),
-        "annotations_sha256": _sha256(text),
+        "width": scene.width,
+        "height": scene.height,
+        "channels": 1 if scene.image.ndim == 2 else 3,
+        "rows": len(lines),
+        "kept": kept_by_filter(np.array(scene.rows, dtype=np.int64).reshape(-1, 8)),
+        "pixels": _digest(scene.image.tobytes()),
+        "jpeg": _digest(picture),
+        "annotation": _digest(text),
+        "defects": [asdict(damage)] if damage else [],
     }
 
 
-def _reuse(out: Path, arguments: dict[str, Any]) -> dict[str, Any]:
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _reuse(out: Path, arguments: dict[str, Any]) -> Written:
+    elsewhere = "choose another folder, or delete this one"
     try:
-        manifest: dict[str, Any] = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise Conflict(f"{out} exists and was not made by this generator", hint="choose another folder") from error
-    if manifest.get("generator_version") != GENERATOR_VERSION or manifest.get("arguments") != arguments:
-        raise Conflict(f"{out} holds scenes made with other arguments or by another version", hint="choose another folder, or delete it")
-    for item in manifest["pictures"]:
-        folder = out / item["split"]
-        for path, digest in (
-            (folder / "images" / f"{item['name']}.jpg", item["image_sha256"]),
-            (folder / "annotations" / f"{item['name']}.txt", item["annotations_sha256"]),
-        ):
-            if not path.is_file() or _sha256(path) != digest:
-                raise Conflict(f"{path} was changed or deleted since it was made", hint=f"delete {out} and make it again")
-    return manifest
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        found = manifest["format"], manifest["generator"], manifest["arguments"]
+        files = _files(manifest)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Conflict(f"{out} exists and is no folder of drawn scenes", hint=elsewhere) from error
+    if found[:2] != (FORMAT, VERSION):
+        raise Conflict(f"{out} was made by version {found[1]} of the generator ({found[0]}), this is {VERSION} ({FORMAT})", hint=elsewhere)
+    if found[2] != arguments:
+        other = [f"{key} {found[2].get(key)} instead of {value}" for key, value in arguments.items() if found[2].get(key) != value]
+        raise Conflict(f"{out} holds other scenes: " + ", ".join(other), hint=elsewhere)
+    present = {Path(root, name).relative_to(out).as_posix() for root, _, names in os.walk(out) for name in names} - {MANIFEST}
+    if present != set(files):
+        odd = min(present ^ set(files))
+        raise Conflict(f"{out}/{odd} {'is missing' if odd in files else 'does not belong to these scenes'}", hint=elsewhere)
+    for name, digest in files.items():
+        if _digest((out / name).read_bytes()) != digest:
+            raise Conflict(f"{out}/{name} was changed since it was made", hint=elsewhere)
+    return _written(out, manifest, reused=True)
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _files(manifest: dict[str, Any]) -> dict[str, str]:
+    """Path within the folder → digest of the file."""
+    files = {}
+    for picture in manifest["pictures"]:
+        files[f"{picture['split']}/images/{picture['name']}.jpg"] = str(picture["jpeg"])
+        files[f"{picture['split']}/annotations/{picture['name']}.txt"] = str(picture["annotation"])
+    return files
+
+
+def _written(out: Path, manifest: dict[str, Any], *, reused: bool) -> Written:
+    pictures = manifest["pictures"]
+    return Written(
+        folder=out,
+        reused=reused,
+        pictures={split: sum(p["split"] == split for p in pictures) for split in _SPLITS},
+        rows=sum(p["rows"] for p in pictures),
+        kept={split: sum(p["split"] == split and p["kept"] for p in pictures) for split in _SPLITS},
+    )
