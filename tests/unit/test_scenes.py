@@ -129,7 +129,7 @@ def test_impossible_requests_are_refused_before_anything_is_written(tmp_path: Pa
 
 def test_statistics_are_near_the_official_ones() -> None:
     """Full-size scenes have about as many objects and small cars as the official ones (a few scenes, wide bands)."""
-    found = {item.name: item for item in measure(40)}
+    judged = [item for item in measure(40) if item.accepted is not None]
 
-    assert len(found) > 10
-    assert sum(item.accepted for item in found.values()) > 0.5 * len(found)
+    assert len(judged) > 10
+    assert sum(bool(item.accepted) for item in judged) > 0.5 * len(judged)
