@@ -282,7 +282,7 @@ def test_our_own_files_name_no_other_host(client: TestClient) -> None:
     for name in ("style.css", "copy.js", "docs.js", "icon.svg"):
         text = client.get(f"/static/{name}").text.replace('xmlns="http://www.w3.org/2000/svg"', "")
         assert re.findall(r"https?:|//[a-z]|@import|url\(", re.sub(r"^//.*$|(?<=; )//.*$", "", text, flags=re.MULTILINE)) == [], name
-    assert "validatorUrl: null" in client.get("/static/docs.js").text
+    assert "\n  validatorUrl: null,\n" in client.get("/static/docs.js").text
 
 
 def test_an_unforeseen_error_has_a_page_too() -> None:

@@ -1,14 +1,17 @@
-"""Objects as files under their digest: ``sha256/ab/cdef…``. Written aside, flushed, renamed: a file with its final name is whole."""
+"""Objects as files under their digest: ``sha256/ab/cdef…``. Written aside, forced to disk, renamed: a file with its final name is whole."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from lineage.errors import IntegrityError, NotFound
-from lineage.model.digest import check_digest, digest_of_bytes
+from lineage.model.digest import check_digest, digest_of_bytes, digest_of_file
 
 _BLOCK_BYTES = 1 << 20
 
@@ -26,47 +29,51 @@ class FolderObjectStore:
     def put_bytes(self, content: bytes) -> str:
         """Keep ``content`` and return its digest."""
         digest = digest_of_bytes(content)
-        target = self._file(digest)
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
-            with os.fdopen(handle, "wb") as stream:
+        if not self._is_intact(digest):
+            with self._aside() as (stream, partial):
                 stream.write(content)
-            self._settle(Path(name), target)
+                self._settle(stream, partial, digest)
         return digest
 
     def put_file(self, path: Path) -> tuple[str, int]:
         """Keep a file's content; digest and copy come from one reading, so they cannot differ."""
+        state, size = hashlib.sha256(), 0
+        with self._aside() as (stream, partial), path.open("rb") as source:
+            while block := source.read(_BLOCK_BYTES):
+                state.update(block)
+                size += len(block)
+                stream.write(block)
+            digest = f"sha256:{state.hexdigest()}"
+            if not self._is_intact(digest):
+                self._settle(stream, partial, digest)
+        return digest, size
+
+    def _is_intact(self, digest: str) -> bool:
+        # A file that was damaged since must not pass for the content that is at hand right now: it is written again.
+        try:
+            return digest_of_file(self._file(digest)) == digest
+        except FileNotFoundError:
+            return False
+
+    @contextmanager
+    def _aside(self) -> Iterator[tuple[IO[bytes], Path]]:
         self._folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self._folder, prefix=".partial-")
         partial = Path(name)
-        state, size = hashlib.sha256(), 0
         try:
-            with os.fdopen(handle, "wb") as target, path.open("rb") as source:
-                while block := source.read(_BLOCK_BYTES):
-                    state.update(block)
-                    size += len(block)
-                    target.write(block)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-        digest = f"sha256:{state.hexdigest()}"
-        final = self._file(digest)
-        if final.exists():
-            partial.unlink()
-        else:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            self._settle(partial, final)
-        return digest, size
+            with os.fdopen(handle, "wb") as stream:
+                yield stream, partial
+        finally:
+            partial.unlink(missing_ok=True)  # renamed by now, or not wanted
 
-    @staticmethod
-    def _settle(partial: Path, final: Path) -> None:
-        try:
-            partial.chmod(0o444)  # an object is never edited; a slip of an editor should not succeed
-            partial.rename(final)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    def _settle(self, stream: IO[bytes], partial: Path, digest: str) -> None:
+        stream.flush()
+        # Without it a power cut can leave the final name with nothing behind it.
+        os.fsync(stream.fileno())
+        partial.chmod(0o444)  # an object is never edited; a slip of an editor should not succeed
+        final = self._file(digest)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        partial.replace(final)
 
     def get_bytes(self, digest: str) -> bytes:
         """The content, checked against its digest."""

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -26,6 +26,23 @@ _AUTHOR = {
     "GIT_COMMITTER_NAME": "lineage",
     "GIT_COMMITTER_EMAIL": "lineage@localhost",
 }
+# Hooks of the user's are not run, line ends that a round trip would change are no error.
+_CONFIG = ("-c", "core.quotePath=false", "-c", f"core.hooksPath={os.devnull}", "-c", "core.safecrlf=false")
+# `git rev-parse --local-env-vars`: set inside a hook, where they name another repository than the folder's, and by nobody else.
+_REPOSITORY_VARIABLES = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_LITERAL_PATHSPECS",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+)
 
 
 class GitSourceControl:
@@ -44,10 +61,15 @@ class GitSourceControl:
         root = Path(top)
         status = _output(root, "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames")
         head, branch, changed, untracked = _parse_status(status)
-        left_out = tuple(name for name in untracked if _size_bytes(root / name) > self._largest_untracked_bytes)
-        is_dirty = bool(changed) or len(untracked) > len(left_out)
-        if is_dirty or head is None:
-            snapshot, tree = self._snapshot(root, Path(git_folder), head, left_out)
+        hidden, linked = _special_entries(root)
+        # What a snapshot cannot hold: files of other repositories inside this one, and large data.
+        foreign = sorted({name for name in untracked if name.endswith("/")} | {f"{name}/" for name in linked})
+        large = [name for name in untracked if not name.endswith("/") and _size_bytes(root / name) > self._largest_untracked_bytes]
+        left_out = [*foreign, *large]
+        if changed or hidden or head is None or not set(untracked) <= set(left_out):
+            names = [name for name in left_out if name in untracked]
+            snapshot, tree, captured = self._snapshot(root, Path(git_folder), head, names, hidden)
+            changed = sorted({*changed, *(name for name in captured if name in hidden)})
         else:
             snapshot, tree = head, _lines(root, "rev-parse", "HEAD^{tree}")[0]
         ref = f"refs/lineage/{run_id}"
@@ -58,27 +80,38 @@ class GitSourceControl:
             is_dirty=bool(changed or untracked),
             snapshot_sha=snapshot,
             tree_sha=tree,
-            repository=_remote(root) or str(root),
+            repository=_readable(_remote(root) or str(root)),
             root=str(root),
-            changed=tuple(sorted([*changed, *untracked])[:_CHANGED_SHOWN]),
-            left_out=left_out,
+            changed=tuple(map(_readable, sorted({*changed, *untracked})[:_CHANGED_SHOWN])),
+            left_out=tuple(map(_readable, left_out)),
             ref=ref,
         )
 
     @staticmethod
-    def _snapshot(root: Path, git_folder: Path, head: str | None, left_out: tuple[str, ...]) -> tuple[str, str]:
+    def _snapshot(
+        root: Path, git_folder: Path, head: str | None, left_out: Sequence[str], hidden: Sequence[str]
+    ) -> tuple[str, str, list[str]]:
+        """Commit, tree, and paths in which it differs from HEAD."""
         with tempfile.TemporaryDirectory(prefix="lineage-index-") as temporary:
             index = Path(temporary) / "index"
             if (git_folder / "index").exists():
                 # copy2 keeps the time: git tells a file edited in the same second as the index by comparing it with the index's own.
                 shutil.copy2(git_folder / "index", index)
             extra = {"GIT_INDEX_FILE": str(index), **_AUTHOR}
-            excluded = [f":(exclude,literal,top){name}" for name in left_out]
-            _output(root, "add", "--all", "--", ":/", *excluded, extra=extra)
+            if hidden:
+                for mark in ("--no-assume-unchanged", "--no-skip-worktree"):
+                    _output(root, "update-index", mark, "-z", "--stdin", extra=extra, given="\0".join(hidden))
+            excluded = "\0".join([":/", *(f":(exclude,literal,top){name}" for name in left_out)])
+            _output(root, "add", "--all", "--pathspec-from-file=-", "--pathspec-file-nul", extra=extra, given=excluded)
             tree = _lines(root, "write-tree", extra=extra)[0]
+            captured: list[str] = []
+            if head is not None:
+                captured = _output(root, "diff-tree", "-r", "-z", "--name-only", "--no-renames", head, tree).split("\0")[:-1]
+                if not captured:
+                    return head, tree, []
             parents = [] if head is None else ["-p", head]
             commit = _lines(root, "commit-tree", tree, *parents, "-m", "lineage snapshot", extra=extra)[0]
-        return commit, tree
+        return commit, tree, captured
 
     def has(self, code: CodeVersion) -> str | None:
         """``None`` when the snapshot is at hand, else the reason."""
@@ -95,29 +128,48 @@ class GitSourceControl:
         return None
 
     def check_out(self, code: CodeVersion, folder: Path) -> None:
-        """Put the snapshot into the new ``folder`` as a detached clone that borrows the original's objects."""
+        """Put the snapshot into the new ``folder``: a repository of its own, with a detached HEAD, that borrows the original's objects."""
         import git
 
         holder = self._holder(code)
         if holder is None:
             raise NotFound("code snapshot", code.snapshot_sha, hint="fetch the repository that holds it, with refs/lineage/*")
-        no_hooks = f"core.hooksPath={os.devnull}"
-        repository = git.Repo.clone_from(
-            str(holder),
-            str(folder),
-            multi_options=["--shared", "--no-checkout", "--quiet", f"--config {no_hooks}"],
-            allow_unsafe_options=True,
-        )
-        try:
-            repository.git.checkout("--detach", "--quiet", code.snapshot_sha)
-            found = repository.git.rev_parse("HEAD^{tree}")
-            left = repository.git.status("--porcelain")
-        finally:
-            repository.close()
+        # Not a clone: a clone fetches what branches name, and a snapshot in a shallow repository is named by none of them.
+        with _without_git_variables():
+            repository = git.Repo.init(str(folder), template="", allow_unsafe_options=True)  # without a template there are no hooks
+            try:
+                _borrow(holder, Path(repository.git_dir))
+                with repository.config_writer() as config:
+                    config.set_value("core", "hooksPath", os.devnull)
+                    config.set_value('remote "origin"', "url", code.repository)
+                repository.git.checkout("--detach", "--quiet", code.snapshot_sha)
+                found = repository.git.rev_parse("HEAD^{tree}")
+                left = repository.git.status("--porcelain")
+            finally:
+                repository.close()
         if found != code.tree_sha or left:
             raise IntegrityError(
                 "code snapshot", expected=f"tree {code.tree_sha}", found=f"tree {found}, {len(left.splitlines())} files differ"
             )
+
+
+def _borrow(holder: Path, git_folder: Path) -> None:
+    common = Path(_lines(holder, "rev-parse", "--path-format=absolute", "--git-common-dir")[0])
+    info = git_folder / "objects" / "info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "alternates").write_text(f"{common / 'objects'}\n", encoding="utf-8")
+    if (common / "shallow").exists():
+        shutil.copy(common / "shallow", git_folder / "shallow")
+
+
+@contextlib.contextmanager
+def _without_git_variables() -> Iterator[None]:
+    # GitPython hands this process's environment on; inside a hook it names another repository.
+    kept = {name: os.environ.pop(name) for name in _REPOSITORY_VARIABLES if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def _parse_status(status: str) -> tuple[str | None, str | None, list[str], list[str]]:
@@ -139,6 +191,24 @@ def _parse_status(status: str) -> tuple[str | None, str | None, list[str], list[
     return head, branch, changed, untracked
 
 
+def _special_entries(root: Path) -> tuple[list[str], list[str]]:
+    """Tracked files whose changes git was told not to look at and that are there; and submodules."""
+    hidden: list[str] = []
+    linked: list[str] = []
+    for entry in _output(root, "ls-files", "-v", "--stage", "-z").split("\0")[:-1]:
+        facts, _, name = entry.partition("\t")
+        if facts[2:8] == "160000":
+            linked.append(name)
+        elif (facts[0].islower() or facts[0] == "S") and (facts[0] != "S" or os.path.lexists(root / name)):
+            hidden.append(name)
+    return hidden, linked
+
+
+def _readable(name: str) -> str:
+    # Names that are no UTF-8 cannot stand in a record as they are.
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _size_bytes(path: Path) -> int:
     try:
         return path.lstat().st_size
@@ -157,14 +227,17 @@ def _remote(root: Path) -> str | None:
     return url
 
 
-def _start(folder: Path, arguments: tuple[str, ...], extra: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def _start(
+    folder: Path, arguments: tuple[str, ...], extra: Mapping[str, str], given: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in _REPOSITORY_VARIABLES}
     # No optional locks: `git status` would otherwise refresh, that is rewrite, the user's index.
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **extra}
-    if not extra:
-        environment.pop("GIT_INDEX_FILE", None)
+    environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **extra}
     try:
         return subprocess.run(
-            ["git", "-c", "core.quotePath=false", "-C", str(folder), *arguments],
+            ["git", *_CONFIG, "-C", str(folder), *arguments],
+            input=given,
+            stdin=subprocess.DEVNULL if given is None else None,
             capture_output=True,
             encoding="utf-8",
             errors="surrogateescape",
@@ -175,8 +248,8 @@ def _start(folder: Path, arguments: tuple[str, ...], extra: Mapping[str, str]) -
         raise CaptureError("git is not installed", hint="install git; the code of a run is recorded with it") from error
 
 
-def _output(folder: Path, *arguments: str, extra: Mapping[str, str] | None = None) -> str:
-    answer = _start(folder, arguments, extra or {})
+def _output(folder: Path, *arguments: str, extra: Mapping[str, str] | None = None, given: str | None = None) -> str:
+    answer = _start(folder, arguments, extra or {}, given)
     if answer.returncode != 0:
         reason = (answer.stderr.strip() or f"status {answer.returncode}").splitlines()[0]
         raise CaptureError(f"git {arguments[0]} in {folder}: {reason}")
@@ -184,4 +257,4 @@ def _output(folder: Path, *arguments: str, extra: Mapping[str, str] | None = Non
 
 
 def _lines(folder: Path, *arguments: str, extra: Mapping[str, str] | None = None) -> list[str]:
-    return _output(folder, *arguments, extra=extra).splitlines()
+    return _output(folder, *arguments, extra=extra).split("\n")[:-1]

@@ -50,8 +50,8 @@ def plan_scene(
     Raises:
         UsageError: A number is negative, the recipe or split unknown, or the size outside 96–4096 pixels.
     """
-    if seed < 0 or not 0 <= index < 10**6:
-        raise UsageError(f"seed must be 0 or more and index within 0–999999, found {seed} and {index}")
+    if not 0 <= seed < 2**63 or not 0 <= index < 10**6:
+        raise UsageError(f"seed must be within 0–2**63-1 and index within 0–999999, found {seed} and {index}")
     if recipe not in ("parking", "full") or split not in ("train", "validation"):
         raise UsageError(f"recipe must be parking or full and split train or validation, found '{recipe}' and '{split}'")
     if size is not None and not all(_SMALLEST <= side <= _LARGEST for side in size):

@@ -23,6 +23,9 @@ SIZES: tuple[tuple[int, int, float], ...] = (
 """Official training sizes and how often they occur."""
 VALIDATION_SIZES: tuple[tuple[int, int, float], ...] = ((1360, 765, 0.745), (960, 540, 0.221), (1920, 1080, 0.034))
 
+PARKING_SIZE = (480, 360)
+"""Width and height of ``parking`` pictures unless another size is asked for."""
+
 COUNTS: dict[int, tuple[float, float, float]] = {
     1: (0.83, 2.10, 1.10), 2: (0.61, 1.38, 0.95), 3: (0.43, 0.80, 0.85), 4: (0.95, 2.77, 0.86), 5: (0.765, 1.20, 0.90),
     6: (0.55, 0.82, 0.80), 7: (0.26, 0.65, 0.75), 8: (0.18, 0.60, 0.75), 9: (0.31, 0.70, 0.75), 10: (0.655, 1.50, 0.92),
@@ -42,7 +45,7 @@ def picture_size(recipe: Recipe, size: tuple[int, int] | None, split: Split, rng
     if size is not None:
         return size
     if recipe == "parking":
-        return 480, 360
+        return PARKING_SIZE
     table = SIZES if split == "train" else VALIDATION_SIZES
     shares = np.array([share for _, _, share in table])
     width, height, _ = table[int(rng.choice(len(table), p=shares / shares.sum()))]

@@ -23,7 +23,7 @@ from PIL import Image
 
 from lineage.errors import Conflict, UsageError
 from pipelines.data.scenes.defects import Damage, damaged_scene, parse_defects, text_of
-from pipelines.data.scenes.recipes import Recipe, Split
+from pipelines.data.scenes.recipes import PARKING_SIZE, Recipe, Split
 from pipelines.data.scenes.scene import Scene, generate_scene
 from pipelines.data.scenes.statistics import kept_by_filter
 
@@ -89,6 +89,8 @@ def write_scenes(
         raise UsageError(f"there must be 1 or more training and 0 or more validation pictures, found {train} and {validation}")
     if len(names) > train:
         raise UsageError(f"each defect takes a training picture: {len(names)} defects need as many pictures, found {train}")
+    if size is None and recipe == "parking":
+        size = PARKING_SIZE
     arguments = {
         "train": train,
         "validation": validation,
