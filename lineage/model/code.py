@@ -17,7 +17,8 @@ class CodeVersion(BaseModel):
         repository: Address of the ``origin`` remote without credentials, or the repository's folder.
         root: Top folder of the repository on the machine that recorded.
         changed: Paths that differed, at most 100 of them.
-        left_out: Untracked files too large to keep; a reproduction will miss them.
+        left_out: What a snapshot does not hold and a reproduction will miss: untracked files too large to keep and, with a slash at
+            the end, other repositories inside this one (submodules too).
         ref: Private reference that keeps the snapshot from being pruned.
     """
 

@@ -73,7 +73,7 @@ class GitSourceControl:
         else:
             snapshot, tree = head, _lines(root, "rev-parse", "HEAD^{tree}")[0]
         ref = f"refs/lineage/{run_id}"
-        _output(root, "update-ref", ref, snapshot)
+        pass
         return CodeVersion(
             git_sha=head,
             branch=branch,
@@ -136,7 +136,12 @@ class GitSourceControl:
             raise NotFound("code snapshot", code.snapshot_sha, hint="fetch the repository that holds it, with refs/lineage/*")
         # Not a clone: a clone fetches what branches name, and a snapshot in a shallow repository is named by none of them.
         with _without_git_variables():
-            repository = git.Repo.init(str(folder), template="", allow_unsafe_options=True)  # without a template there are no hooks
+            repository = git.Repo.init(
+                str(folder),
+                template="",  # or a template's hooks would come along
+                object_format=_lines(holder, "rev-parse", "--show-object-format")[0],
+                allow_unsafe_options=True,
+            )
             try:
                 _borrow(holder, Path(repository.git_dir))
                 with repository.config_writer() as config:
@@ -222,9 +227,9 @@ def _remote(root: Path) -> str | None:
     if answer.returncode != 0 or not url:
         return None
     parts = urlsplit(url)
-    if parts.scheme in ("http", "https", "ssh", "git") and "@" in parts.netloc:
-        return urlunsplit((parts.scheme, parts.netloc.rsplit("@", 1)[1], parts.path, "", ""))
-    return url
+    if "://" not in url or parts.scheme == "file":
+        return url
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _start(
