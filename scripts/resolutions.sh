@@ -16,8 +16,10 @@ for part in train validation; do
 done
 data=(--train "$place/visdrone-train" --validation "$place/visdrone-validation" --view cars-20px)
 python -m pipelines.detection train --config scenes-160 "${data[@]}" --seed 1 --epochs 0 --name untrained --group resolutions --json
+trainings=()
 for size in 160 320; do
   python -m pipelines.detection train --config "scenes-$size" "${data[@]}" --seed 1 --name "size-$size" --group resolutions --json &
+  trainings+=($!)
 done
-wait
+for training in "${trainings[@]}"; do wait "$training"; done
 lineage runs --group resolutions

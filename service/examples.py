@@ -44,12 +44,12 @@ def record() -> Run:
             snapshot_sha="9fceb02d0ae598e95dc970b74767f19372d61af8",
             tree_sha="4b825dc642cb6eb9a060e54bf8d69288fbee4904",
             repository="https://git.example.org/vision/parking.git",
-            root="/home/ada/parking",
+            root="/srv/parking",
         ),
         environment=Environment(
             python="3.11.7",
             implementation="CPython",
-            executable="/home/ada/parking/.venv/bin/python",
+            executable="/srv/parking/.venv/bin/python",
             packages={
                 "numpy": Package(version="2.4.6", record=_digest("numpy")),
                 "torch": Package(version="2.15.0", record=_digest("torch")),

@@ -73,7 +73,7 @@ class GitSourceControl:
         else:
             snapshot, tree = head, _lines(root, "rev-parse", "HEAD^{tree}")[0]
         ref = f"refs/lineage/{run_id}"
-        pass
+        _output(root, "update-ref", ref, snapshot)
         return CodeVersion(
             git_sha=head,
             branch=branch,
