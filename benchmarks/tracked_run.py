@@ -20,7 +20,7 @@ from pathlib import Path
 
 RUN = """
 import time
-import lineage
+import lineage.api
 began = time.perf_counter()
 with lineage.start_run(project="benchmark", job_type="train", config={f"p{i}": i for i in range(20)}, seed=7):
     pass
@@ -52,7 +52,10 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for command in (["init", "--quiet"], ["-c", "user.name=b", "-c", "user.email=b@x", "commit", "--quiet", "--allow-empty", "-m", "x"]):
+        for command in (
+            ["init", "--quiet"],
+            ["-c", "user.name=b", "-c", "user.email=b@x", "commit", "--quiet", "--allow-empty", "-m", "x"],
+        ):
             subprocess.run(["git", *command], cwd=folder, check=True)
         _python(folder, RUN)  # the environment's description is cached by the first run of a store
         bare, tracked, inside, imports = [], [], [], []

@@ -6,10 +6,9 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from lineage.errors import UsageError
@@ -30,7 +29,12 @@ def check_role(role: str) -> str:
     return role
 
 
-RowIndex = np.ndarray[Any, np.dtype[np.int64]]
+if TYPE_CHECKING:
+    import numpy as np
+
+    RowIndex = np.ndarray[Any, np.dtype[np.int64]]
+else:
+    RowIndex = Any  # NumPy takes a third of the time a run may cost, and a run without data needs none
 """Positions of rows in a dataset version, int64, shape (n,)."""
 
 

@@ -10,10 +10,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from pydantic import AfterValidator
+
+if TYPE_CHECKING:
+    from lineage.model.dataset import RowIndex
 
 _FORM = re.compile(r"sha256:[0-9a-f]{64}")
 _BLOCK_BYTES = 1 << 20
@@ -93,6 +95,8 @@ def _encode(name: str, value: Any) -> tuple[bytes, bytes | memoryview]:
     elif isinstance(value, Mapping):
         kind, body = f"mapping {len(value)}", _encode_all((str(key), value[key]) for key in sorted(value))
     else:
+        import numpy as np  # see RowIndex in lineage.model.dataset
+
         array = np.asarray(value)
         if array.dtype.hasobject:
             raise TypeError(f"column '{name}' holds {type(value).__name__} values, which have no fixed bytes to digest")
@@ -133,9 +137,9 @@ def digest_of_row(annotations: dict[str, Any], pictures: dict[str, bytes]) -> by
     return state.digest()
 
 
-def digest_of_rows(rows: np.ndarray[Any, np.dtype[np.int64]]) -> str:
+def digest_of_rows(rows: RowIndex) -> str:
     """Digest of the ordered source rows of a view: int64 positions, shape (n,), as little-endian bytes."""
-    return digest_of_bytes(np.ascontiguousarray(rows, dtype="<i8").tobytes())
+    return digest_of_bytes(rows.astype("<i8").tobytes())
 
 
 def digest_of_view(row_digests: bytes, class_names: dict[str, tuple[str, ...]]) -> str:

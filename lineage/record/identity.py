@@ -5,8 +5,6 @@ from __future__ import annotations
 import zlib
 from datetime import UTC, datetime
 
-import numpy as np
-
 from lineage.errors import IntegrityError
 from lineage.model.dataset import InputRecord, RowIndex, View
 from lineage.model.digest import digest_of_picture, digest_of_row, digest_of_rows, digest_of_view
@@ -47,6 +45,8 @@ class RowDigests:
 
 
 def _differing(left: bytes, right: bytes) -> list[int]:
+    import numpy as np
+
     a = np.frombuffer(left, np.uint8).reshape(-1, DIGEST_BYTES)
     b = np.frombuffer(right, np.uint8).reshape(-1, DIGEST_BYTES)
     return [int(i) for i in np.flatnonzero((a != b).any(axis=1))]
@@ -113,11 +113,15 @@ def record_input(backend: DatasetBackend, objects: ObjectStore, view: View, role
 
 def pack_rows(rows: RowIndex) -> bytes:
     """Ordered positions, compressed: differences between neighbours are small and repeat."""
+    import numpy as np
+
     return zlib.compress(np.diff(rows, prepend=0).astype("<i8").tobytes(), 6)
 
 
 def unpack_rows(content: bytes) -> RowIndex:
     """The inverse of :func:`pack_rows`."""
+    import numpy as np
+
     return np.cumsum(np.frombuffer(zlib.decompress(content), "<i8")).astype(np.int64)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 import threading
 import warnings
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from lineage.errors import IntegrityError, LineageError, NotFound
-from lineage.model.dataset import normalise_uri
+from lineage.model.dataset import check_role, normalise_uri
 from lineage.model.event import ArtifactMade, Described, Ended, InputUsed, Noted
 from lineage.model.plain import plain
 from lineage.model.run import Artifact, Run, RunState
@@ -43,6 +44,7 @@ class LiveRun:
         self._failed_trackers: set[str] = set()
         self._roles_used: dict[str, int] = {}
         self._lock = threading.RLock()
+        self._pid = os.getpid()
         self._open = True
         self.summary: dict[str, Any] = {}
 
@@ -96,7 +98,7 @@ class LiveRun:
         In a reproduction the recorded rows of the original are opened instead, after every one was checked.
 
         Args:
-            dataset: Address, or an open Deep Lake dataset.
+            dataset: Address or path, or an open Deep Lake dataset.
             role: ``train``, ``validation``, ``test`` or another lower-case word.
             view: Name or id of a saved view; the whole dataset without one.
             query: A query instead of a saved view.
@@ -106,19 +108,26 @@ class LiveRun:
 
         Raises:
             NotFound: No such dataset, commit or view.
+            UsageError: The role is no lower-case word, or the address cannot be one.
             UncommittedData: An open dataset with changes that no commit holds.
             InvalidQuery: The query cannot be answered or keeps no row.
             IntegrityError: In a reproduction: the data are not what was recorded.
         """
         self._check_open()
+        check_role(role)
         backend = self._ports.datasets()
         if self._reproducing is not None:
             opened = self._open_recorded(self._reproducing, role, progress)
             if opened is not None:
                 return opened
-        uri = normalise_uri(dataset) if isinstance(dataset, str) else normalise_uri(backend.address_of(dataset))
-        if not isinstance(dataset, str) and commit_id is None:
-            commit_id = str(dataset.version)
+        if isinstance(dataset, str | os.PathLike):
+            uri = normalise_uri(os.fspath(dataset))
+        else:
+            uri = normalise_uri(backend.address_of(dataset))
+            own_branch = str(dataset.current_branch.name)
+            if view is None and branch in (None, own_branch):
+                # An open dataset means what it shows: its branch and version, not the newest rows of main.
+                branch, commit_id = own_branch, commit_id or str(dataset.version)
         chosen = backend.resolve(uri, branch=branch, commit_id=commit_id, view=view, query=query)
         item = record_input(backend, self._ports.objects, chosen, role, progress)
         self._used(item)
@@ -191,7 +200,7 @@ class LiveRun:
             path=self._relative(file),
             digest=digest,
             size_bytes=size_bytes,
-            details=plain(dict(details or {})),
+            details=redact_values(plain(dict(details or {}), "details")),
         )
         self._append(ArtifactMade(at=datetime.now(UTC), artifact=artifact))
         self._tell("artifact_made", self._run, artifact, file)
@@ -223,7 +232,7 @@ class LiveRun:
     def finish(self, state: RunState = RunState.finished, error: str | None = None) -> Run:
         """End the run, once. Waiting metrics are written first."""
         with self._lock:
-            if not self._open:
+            if not self._open or os.getpid() != self._pid:  # a forked child that ends does not end its parent's run
                 return self._run
             self._open = False
             atexit.unregister(self.finish_at_exit)
@@ -232,7 +241,7 @@ class LiveRun:
             except LineageError as lost:
                 self.note(lost.message)
                 warnings.warn(f"lineage: {lost.message}", stacklevel=2)
-            summary = redact_values(plain(self.summary, "summary"))
+            summary = self._plain_summary()
             if self._is_owner:
                 self._append(Ended(at=datetime.now(UTC), state=state, summary=summary, error=None if error is None else redact_text(error)))
                 self._ports.liveness.release(self.id)
@@ -260,9 +269,22 @@ class LiveRun:
         """End a run that its script left open: failed after an unhandled exception, else finished."""
         if self._open:
             error = getattr(sys, "last_value", None)
-            self.finish(RunState.finished if error is None else RunState.failed, None if error is None else describe_error(error))
+            if isinstance(error, KeyboardInterrupt):
+                self.finish(RunState.aborted, "interrupted")
+            else:
+                self.finish(RunState.finished if error is None else RunState.failed, None if error is None else describe_error(error))
 
     # --- inside -----------------------------------------------------------------------------------------------------------
+
+    def _plain_summary(self) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        for name, value in self.summary.items():
+            try:
+                kept |= plain({name: value}, "summary")
+            except TypeError as error:  # too late to ask for another value, and no reason to lose the end of the run
+                self.note(f"not recorded: {error}")
+                warnings.warn(f"lineage: not recorded: {error}", stacklevel=4)
+        return redact_values(kept)
 
     def _check_open(self) -> None:
         if not self._open:
@@ -287,7 +309,7 @@ class LiveRun:
                 self.note(message)
 
     def _relative(self, file: Path) -> str:
-        path = file.absolute()
+        path = file.parent.resolve() / file.name  # the repository's top folder is named without links, too
         root = None if self._run.code is None else Path(self._run.code.root)
         return str(path.relative_to(root)) if root is not None and path.is_relative_to(root) else str(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 import time
 import warnings
@@ -32,6 +33,7 @@ class MetricBuffer:
         self._waiting: deque[tuple[int, dict[str, float], float]] = deque()
         self._wake = threading.Event()
         self._writing = threading.Lock()
+        self._adding = threading.Lock()
         self._stop = False
         self._thread: threading.Thread | None = None
         self._next_step = 0
@@ -41,22 +43,23 @@ class MetricBuffer:
         """Take one point; returns it as numbers, and its step.
 
         Raises:
-            TypeError: A value is not a number (or a one-element tensor).
+            TypeError: A name is no text, a value is not a number (or a one-element tensor), or the step is no whole number of 64 bits.
         """
         numbers: dict[str, float] = {}
         for name, value in values.items():
-            try:
-                # Tensors and NumPy scalars tell their one value by item(); float() of a tensor that needs a gradient warns.
-                numbers[name] = value if type(value) is float else float(value.item() if hasattr(value, "item") else value)
-            except (TypeError, ValueError, RuntimeError) as error:
-                raise TypeError(f"metric '{name}': expected a number, found {type(value).__name__}") from error
-        if step is None:
-            step = self._next_step
-        self._next_step = step + 1
-        self._waiting.append((step, numbers, time.time()))
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="lineage-metrics", daemon=True)
-            self._thread.start()
+            if not isinstance(name, str):
+                raise TypeError(f"metric {name!r}: expected a text as its name, found {type(name).__name__}")
+            numbers[str(name)] = value if type(value) is float else _number(name, value)
+        if step is not None:
+            step = _step(step)
+        with self._adding:
+            if step is None:
+                step = self._next_step
+            self._next_step = step + 1
+            self._waiting.append((step, numbers, time.time()))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="lineage-metrics", daemon=True)
+                self._thread.start()
         return numbers, step
 
     def _work(self) -> None:
@@ -97,3 +100,24 @@ class MetricBuffer:
             raise LineageError(
                 f"{len(self._waiting)} metric points could not be written: {self.failure}", hint="free space in the store's folder"
             )
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        # Tensors and NumPy scalars tell their one value by item(); float() of a tensor that needs a gradient warns.
+        found = value.item() if hasattr(value, "item") else value
+        if not isinstance(found, str | bytes):
+            return float(found)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise TypeError(f"metric '{name}': expected a number, found {type(value).__name__}") from error
+    raise TypeError(f"metric '{name}': expected a number, found {type(value).__name__}")
+
+
+def _step(step: Any) -> int:
+    try:
+        found = operator.index(step)
+    except TypeError:
+        raise TypeError(f"step: expected a whole number, found {type(step).__name__}") from None
+    if not -(2**63) <= found < 2**63:
+        raise TypeError(f"step: expected a number of 64 bits, found {found}")
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import getpass
+import operator
 import os
 import socket
 import sys
@@ -59,7 +60,7 @@ def start_run(
         raise UsageError(f"no tracker '{unknown[0]}'", hint=f"known: {', '.join(sorted(ports.trackers))}")
     facts: dict[str, Any] = {
         "config": redact_values(plain(dict(config or {}), "config")),
-        "seed": None if seed is None else int(seed),
+        "seed": None if seed is None else operator.index(seed),
         "tags": tuple(tags),
     }
     joined = os.environ.pop(RUN_VARIABLE, None) if command is None else None
@@ -72,8 +73,10 @@ def start_run(
     run_id = uuid.uuid4().hex
     here = folder or Path.cwd()
     own_command = tuple(command) if command is not None else _own_command()
-    recorded_command = redact_command(own_command)
+    recorded_command = tuple(map(_readable, redact_command(own_command)))
     notes: list[str] = []
+    if any(not _is_text(word) for word in own_command):
+        notes.append("the command line held bytes that are no UTF-8 text and are recorded as escapes: a reproduction would get other bytes")
     if any(REDACTED in word for word in recorded_command):
         notes.append("the command line held a secret, which is not recorded: a reproduction must be given it again")
     if code is None:
@@ -83,7 +86,10 @@ def start_run(
             notes.append(f"the code is not recorded: {error.message}")
             warnings.warn(f"lineage: {notes[-1]}", stacklevel=3)
     if code is not None and code.left_out:
-        notes.append(f"{len(code.left_out)} untracked files are too large to keep with the code: {', '.join(code.left_out[:3])}")
+        notes.append(
+            f"{len(code.left_out)} paths are not kept with the code (large untracked files, or other repositories inside this one): "
+            + ", ".join(code.left_out[:3])
+        )
     kind = job_type or "run"
     run = Run(
         id=run_id,
@@ -137,7 +143,15 @@ def _own_command() -> tuple[str, ...]:
 def _relative_to(here: Path, code: CodeVersion | None) -> str:
     root = None if code is None else Path(code.root)
     folder = here.resolve()
-    return str(folder.relative_to(root)) if root is not None and folder.is_relative_to(root) else str(folder)
+    return _readable(str(folder.relative_to(root)) if root is not None and folder.is_relative_to(root) else str(folder))
+
+
+def _is_text(word: str) -> bool:
+    return word.isascii() or _readable(word) == word
+
+
+def _readable(word: str) -> str:
+    return word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _user() -> str:

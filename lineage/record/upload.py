@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lineage.errors import IntegrityError, InvalidSource
-from lineage.model.dataset import InputRecord, View, normalise_uri
+from lineage.model.dataset import InputRecord, normalise_uri
 from lineage.model.digest import digest_of_file, digest_of_json, digest_of_picture, digest_of_row
 from lineage.model.run import Artifact
 from lineage.model.source import SourceProblem, SourceSample
@@ -73,7 +71,7 @@ def upload(
         raise IntegrityError(f"interrupted upload at {address}", expected="the first samples of the source, in order", found="other rows")
     sources = _store(importer, writer, scan.samples, len(present), [column.name for column in scan.columns], progress)
     version = writer.complete(f"uploaded by run {run.id[:12]}")
-    view = View(version=version, rows=np.arange(version.rows_total, dtype=np.int64))
+    view = backend.resolve(address, branch=version.branch, commit_id=version.commit_id)
     item = record_input(backend, ports.objects, view, "uploaded", lambda _, done, total: progress("verifying", done, total))
     _compare(item, ports, importer, scan.samples, sources, len(present))
     run.record_output(

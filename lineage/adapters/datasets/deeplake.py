@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
@@ -42,9 +43,7 @@ class DeepLakeBackend:
         """
         if not isinstance(handle, deeplake.Dataset | deeplake.ReadOnlyDataset):
             raise UsageError(f"expected a dataset address or an open Deep Lake dataset, found {type(handle).__name__}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # it says that changes are not in the state; they are refused below
-            uri = _url_in(handle.__getstate__())
+        uri = _url_in(handle)
         if uri is None:
             raise UsageError("this Deep Lake dataset does not tell its address", hint="give the address instead")
         if handle.version == UNCOMMITTED:
@@ -63,21 +62,19 @@ class DeepLakeBackend:
         if view is not None and query is not None:
             raise UsageError("give a view or a query, not both")
         if view is not None:
-            return self._saved(uri, branch or "main", commit_id, view)
+            return self._saved(uri, branch, commit_id, view)
         dataset, keep = open_at(uri, branch or "main", commit_id)
         if dataset.version == UNCOMMITTED:
             raise UncommittedData(uri)
         version = version_of(uri, dataset)
         if query is None:
-            if version.rows_total == 0:
-                raise InvalidQuery("select *", f"dataset {uri} has no rows at commit {version.commit_id}")
-            return View(version=version, rows=np.arange(version.rows_total, dtype=np.int64))
+            return _whole(version)
         rows = _not_empty(view_rows(dataset, uri, query), query, version)
         del keep
         return View(version=version, rows=rows, query=query)
 
-    def _saved(self, uri: str, branch: str, commit_id: str | None, name: str) -> View:
-        root, _ = open_at(uri, branch, None)
+    def _saved(self, uri: str, branch: str | None, commit_id: str | None, name: str) -> View:
+        root, _ = open_at(uri, branch or "main", None)
         with deeplake_errors(uri):
             tags = root.tags
             try:
@@ -85,13 +82,20 @@ class DeepLakeBackend:
             except deeplake.TagNotFoundError as error:
                 known = ", ".join(sorted(item for item in tags.names() if item)) or "none"
                 raise NotFound("view", name, detail=f"in {uri}", hint=f"saved views: {known}; `lineage view create` makes one") from error
-            if commit_id is not None and tag.version != commit_id:
-                raise NotFound("view", name, detail=f"it is a view of commit {tag.version}, not of {commit_id}")
             opened = tag.open()
-        dataset, keep = open_at(uri, branch, tag.version)
-        rows = _not_empty(view_rows(dataset, uri, tag.query, opened), tag.query, version_of(uri, dataset))
+            # A dataset's views are listed on every branch, and commit ids repeat between branches: a view's own branch must be read.
+            own_branch = _branch_of(root, opened)
+        if branch is not None and branch != own_branch:
+            raise NotFound("view", name, detail=f"it is a view of branch '{own_branch}', not of '{branch}'")
+        if commit_id is not None and tag.version != commit_id:
+            raise NotFound("view", name, detail=f"it is a view of commit {tag.version}, not of {commit_id}")
+        dataset, keep = open_at(uri, own_branch, tag.version)
+        version = version_of(uri, dataset)
+        if tag.query is None:  # a name for a whole version
+            return replace(_whole(version), view_id=tag.id, name=tag.name)
+        rows = _not_empty(view_rows(dataset, uri, tag.query, opened), tag.query, version)
         del keep
-        return View(version=version_of(uri, dataset), rows=rows, view_id=tag.id, name=tag.name, query=tag.query)
+        return View(version=version, rows=rows, view_id=tag.id, name=tag.name, query=tag.query)
 
     def open(self, uri: str, branch: str, commit_id: str) -> DeepLakeReader:
         """Open a version for reading."""
@@ -111,8 +115,8 @@ class DeepLakeBackend:
         rows = _not_empty(view_rows(dataset, uri, query), query, version)
         with deeplake_errors(uri, query):
             if name in dataset.tags.names():
-                kept = self._saved(uri, "main", None, name)
-                if kept.version.commit_id == version.commit_id and np.array_equal(kept.rows, rows) and kept.query == query:
+                kept = self._saved(uri, None, None, name)
+                if kept.version == version and np.array_equal(kept.rows, rows) and kept.query == query:
                     return kept
                 raise Conflict(
                     f"view '{name}' of {uri} exists with other rows ({len(kept.rows)} of commit {kept.version.commit_id})",
@@ -140,10 +144,31 @@ def _not_empty(rows: RowIndex, query: str, version: DatasetVersion) -> RowIndex:
     return rows
 
 
-def _url_in(state: Any) -> str | None:
-    # A pickled handle is one JSON text that holds the address of its reader.
+def _whole(version: DatasetVersion) -> View:
+    if version.rows_total == 0:
+        raise InvalidQuery("select *", f"dataset {version.uri} has no rows at commit {version.commit_id}")
+    return View(version=version, rows=np.arange(version.rows_total, dtype=np.int64))
+
+
+def _branch_of(root: Any, opened: Any) -> str:
+    if isinstance(opened, deeplake.Dataset | deeplake.ReadOnlyDataset):
+        return str(opened.current_branch.name)
+    # A view tells its branch in its pickled form only.
+    wanted = _state_of(opened)[0]["branch_id"]
+    branches = root.branches
+    return str(next(name for name in branches.names() if branches[name].id == wanted))
+
+
+def _state_of(handle: Any) -> Any:
+    # A pickled handle is one JSON text. It warns that changes are not in it; they are refused elsewhere.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return json.loads(handle.__getstate__()[0])
+
+
+def _url_in(handle: Any) -> str | None:
     try:
-        url = json.loads(state[0])["reader"]["url"]
+        url = _state_of(handle)["reader"]["url"]
     except (IndexError, KeyError, TypeError, ValueError):
         return None
     return str(url) if "://" in url else f"file://{url.rstrip('/')}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import deeplake
 
-from lineage.errors import InvalidQuery, LineageError, NotFound, Unavailable
+from lineage.errors import Conflict, InvalidQuery, LineageError, NotFound, Unavailable
 from lineage.model.dataset import DatasetVersion
 from lineage.model.source import Column
 
@@ -32,23 +32,25 @@ def deeplake_errors(uri: str, query: str | None = None) -> Iterator[None]:
         # "The version X does not exist": X is the third word.
         words = str(error).split()
         raise NotFound(kind, words[2] if len(words) > 2 else str(error), detail=f"in {uri}") from error
+    except (deeplake.TagExistsError, deeplake.BranchExistsError, deeplake.LogExistsError) as error:
+        raise Conflict(f"{uri}: {error}", hint="somebody else made it meanwhile; choose another name") from error
     except RuntimeError as error:
         if query is None:
-            raise Unavailable(f"Deep Lake could not read {uri}: {error}") from error
-        raise InvalidQuery(query, str(error).splitlines()[0], hint="TQL; columns and class names are case-sensitive") from error
-    except (
-        deeplake.AuthenticationError,
-        deeplake.AuthorizationError,
-        deeplake.DatasetUnavailableError,
-        deeplake.StorageInternalError,
-        deeplake.StorageNetworkConnectionError,
-        deeplake.StorageProviderMissingError,
-        deeplake.InvalidURIError,
-        deeplake.IncorrectDeeplakePathError,
-        deeplake.PermissionDeniedError,
-        deeplake.WriteFailedError,
-    ) as error:
-        raise Unavailable(f"Deep Lake could not reach {uri}: {type(error).__name__}: {error}") from error
+            raise Unavailable(f"Deep Lake could not read {uri}: {_first_line(error)}") from error
+        raise InvalidQuery(query, _first_line(error), hint="TQL; columns and class names are case-sensitive") from error
+    except Exception as error:
+        # What storage and parsers raise: classes of Deep Lake's own, or plain ones for a missing bucket and damaged files.
+        if not _is_deeplakes(error):
+            raise
+        raise Unavailable(f"Deep Lake could not read {uri}: {type(error).__name__}: {_first_line(error)}") from error
+
+
+def _is_deeplakes(error: Exception) -> bool:
+    return type(error).__module__.startswith("deeplake") or isinstance(error, KeyError | IndexError | ValueError | MemoryError)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def open_at(uri: str, branch: str, commit_id: str | None) -> tuple[Any, Any]:
@@ -127,20 +129,33 @@ class DeepLakeReader:
     def read(self, rows: Sequence[int], columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
         """Values of the rows in the order asked for; see :class:`lineage.ports.DatasetReader`."""
         wanted = [int(row) for row in rows]  # Deep Lake takes lists of int only
-        if wanted and not 0 <= min(wanted) <= max(wanted) < self._version.rows_total:
-            raise NotFound("row", str(max(wanted)), detail=f"{self._uri} has {self._version.rows_total} rows at this commit")
+        outside = [row for row in wanted if not 0 <= row < self._version.rows_total]
+        if outside:
+            raise NotFound("row", str(outside[0]), detail=f"{self._uri} has {self._version.rows_total} rows at this commit")
         values: dict[str, list[Any]] = {}
         for name in columns if columns is not None else self._columns:
-            if not wanted:
-                values[name] = []
-                continue
-            try:
-                column = self._dataset[name]
-                values[name] = list(column.get_bytes(wanted) if self._columns[name].kind == "image" else column[wanted])
-            except KeyError as error:
-                raise NotFound(
-                    "chunk", str(error), detail=f"a file of {self._uri} is missing", hint="restore the dataset from a copy"
-                ) from error
-            except RuntimeError as error:
-                raise Unavailable(f"Deep Lake could not read column '{name}' of {self._uri}: {error}") from error
+            if name not in self._columns:
+                raise NotFound("column", name, detail=f"{self._uri} has {', '.join(self._columns)}")
+            values[name] = self._column(name, wanted) if wanted else []
         return values
+
+    def _column(self, name: str, wanted: list[int]) -> list[Any]:
+        try:
+            with deeplake_errors(self._uri):
+                column = self._dataset[name]
+                if self._columns[name].kind == "image":
+                    return list(column.get_bytes(wanted))
+                return [plain_value(value) for value in column[wanted]]
+        except Unavailable as error:
+            if isinstance(error.__cause__, KeyError):
+                raise NotFound(
+                    "file", str(error.__cause__), detail=f"column '{name}' of {self._uri} needs it", hint="restore the dataset from a copy"
+                ) from error
+            raise
+
+
+def plain_value(value: Any) -> Any:
+    """A value without Deep Lake's own mapping type, which nothing else can read."""
+    if hasattr(value, "to_dict"):
+        return {key: plain_value(value[key]) for key in value.keys()}  # noqa: SIM118 - it cannot be iterated
+    return value

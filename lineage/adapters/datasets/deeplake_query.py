@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from lineage.adapters.datasets.deeplake_open import deeplake_errors
+from lineage.adapters.datasets.deeplake_open import deeplake_errors, plain_value
 from lineage.errors import InvalidQuery
+from lineage.model.digest import digest_of_row
 
 _SINGLE_COLUMN = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*\[\s*(?P<rows>[^\[\],]*:[^\[\],]*),\s*(?P<column>\d+)\s*\]")
+_RANDOM = re.compile(r"\brandom\s*\(", re.IGNORECASE)
 _BATCH_ROWS = 256
 
 
@@ -18,7 +20,7 @@ def view_rows(dataset: Any, uri: str, query: str, view: Any | None = None) -> np
     """Source positions of a ``select *`` query's rows, int64, shape (n,), in the view's order.
 
     Deep Lake gives a row's position in the view only; source positions come from the same query over a numbered subquery, and are checked
-    against the view by a key: the rows' texts (or, without text columns, every small column).
+    against the view by a key: a text column without repetitions or, without one, every column but pictures.
 
     Args:
         dataset: An open, pinned version.
@@ -37,36 +39,56 @@ def view_rows(dataset: Any, uri: str, query: str, view: Any | None = None) -> np
         chosen = dataset.query(query) if view is None else view
         if words[1] != "*":
             raise InvalidQuery(query, "only whole rows can be viewed", hint="write 'select * where …'")
+        if _RANDOM.search(query):
+            raise InvalidQuery(query, "it is random: it gives other rows each time", hint="order by a column, or sample when training")
         rest = words[2] if len(words) > 2 else ""
         numbered = dataset.query(f"select rn from (select *, row_number() as rn) {rest}")
-        rows = np.asarray([int(value) for value in numbered["rn"][:]] if len(numbered) else [], dtype=np.int64)
+        try:
+            rows = np.asarray([int(value) for value in numbered["rn"][:]] if len(numbered) else [], dtype=np.int64)
+        except TypeError:
+            raise InvalidQuery(query, "it joins rows; only whole rows can be viewed", hint="leave 'group by' out") from None
         if len(rows) == len(chosen) and _same_rows(dataset, chosen, rows):
             return rows
-        # A view saved from a view, or at random: its query alone does not tell its rows, a unique text does.
+        # A view saved from a view: its query alone does not tell its rows, a text without repetitions does.
         by_text = None if view is None else _rows_by_text(dataset, view)
     if by_text is None:
         raise InvalidQuery(query, "it does not give the same rows when evaluated again", hint="order by a column instead of at random")
     return by_text
 
 
-def _rows_by_text(dataset: Any, view: Any) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+def _unique_texts(dataset: Any) -> tuple[str, list[str]] | None:
+    """A text column in which every row differs, and its values."""
     for item in dataset.schema.columns:
         if item.dtype.kind.name == "Text":
-            position = {text: row for row, text in enumerate(dataset[item.name][:])}
-            if len(position) == len(dataset):
-                return np.asarray([position[text] for text in view[item.name][:]], dtype=np.int64)
+            texts = list(dataset[item.name][:])
+            if len(set(texts)) == len(texts):
+                return item.name, texts
     return None
+
+
+def _rows_by_text(dataset: Any, view: Any) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+    found = _unique_texts(dataset)
+    if found is None:
+        return None
+    name, texts = found
+    position = {text: row for row, text in enumerate(texts)}
+    rows = [position.get(text, -1) for text in view[name][:]]
+    return None if -1 in rows else np.asarray(rows, dtype=np.int64)
 
 
 def _same_rows(dataset: Any, view: Any, rows: np.ndarray[Any, np.dtype[np.int64]]) -> bool:
     if len(rows) == 0:
         return True
-    columns = [item for item in dataset.schema.columns if item.dtype.kind.name != "Image"]
-    keys = [item.name for item in columns if item.dtype.kind.name == "Text"] or [item.name for item in columns]
+    found = _unique_texts(dataset)
+    if found is not None:
+        name, texts = found
+        return list(view[name][:]) == [texts[row] for row in rows]
     positions = [int(row) for row in rows]
-    for name in keys:
-        for left, right in zip(view[name][:], dataset[name][positions], strict=True):
-            if not np.array_equal(np.asarray(left), np.asarray(right)):
+    for item in dataset.schema.columns:
+        if item.dtype.kind.name != "Image":
+            pairs = zip(view[item.name][:], dataset[item.name][positions], strict=True)
+            # By their bits: a NaN equals itself here.
+            if any(digest_of_row({"": plain_value(a)}, {}) != digest_of_row({"": plain_value(b)}, {}) for a, b in pairs):
                 return False
     return True
 

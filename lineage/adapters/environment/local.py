@@ -21,6 +21,7 @@ from typing import Any
 
 from lineage.model.digest import canonical_json, digest_of_json
 from lineage.model.environment import Environment, Package
+from lineage.model.secrets import redact_text
 
 _VOLATILE = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json", "uv_build.json", "RECORD.jws", "RECORD.p7s"}
 _NUMERIC = re.compile(
@@ -62,7 +63,9 @@ class LocalEnvironmentProbe:
             cpu=_cpu_model(),
             cpu_count=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
             gpus=_gpus(),
-            variables={name: value for name, value in sorted(os.environ.items()) if _NUMERIC.match(name) and not _SECRET.search(name)},
+            variables={
+                name: redact_text(value) for name, value in sorted(os.environ.items()) if _NUMERIC.match(name) and not _SECRET.search(name)
+            },
         )
 
     def _packages(self) -> dict[str, Package]:
@@ -86,15 +89,21 @@ def _listing() -> list[list[Any]]:
             continue
         with os.scandir(folder or ".") as listing:
             for entry in listing:
-                if entry.name.endswith(".dist-info"):
-                    try:
-                        facts = os.stat(f"{entry.path}/RECORD")
-                        entries.append([folder, entry.name, facts.st_size, facts.st_mtime_ns])
-                    except FileNotFoundError:
-                        entries.append([folder, entry.name, None, None])
-                elif entry.name.endswith(".egg-info"):
-                    entries.append([folder, entry.name, None, None])
+                if entry.name.endswith((".dist-info", ".egg-info")):
+                    facts = _facts(Path(entry.path))
+                    entries.append([folder, entry.name, *facts])
     return sorted(entries, key=lambda item: (item[0], item[1]))
+
+
+def _facts(entry: Path) -> tuple[int | None, int | None]:
+    # The file that a new installation writes anew. An .egg-info may be that file itself, and often has no version in its name.
+    for path in (entry / "RECORD", entry / "PKG-INFO", entry):
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        return found.st_size, found.st_mtime_ns
+    return None, None
 
 
 def _read_packages() -> dict[str, Package]:

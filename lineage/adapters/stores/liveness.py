@@ -32,7 +32,7 @@ class FileLiveness:
             os.close(handle)
 
     def is_alive(self, run: Run) -> bool | None:
-        """Whether some process holds it; ``None`` for a run of another machine."""
+        """Whether some process holds it; ``None`` for a run of another machine, or one that keeps its lock in another folder."""
         if run.id in self._held:
             return True
         if run.host != socket.gethostname():
@@ -40,9 +40,10 @@ class FileLiveness:
         try:
             handle = os.open(self._folder / run.id, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            return False
+            # Several folders share a store in PostgreSQL, and containers may share a host name: its lock is elsewhere, or was deleted.
+            return None
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look at once do not see each other
         except BlockingIOError:
             return True
         finally:
