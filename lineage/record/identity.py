@@ -85,6 +85,7 @@ def record_input(backend: DatasetBackend, objects: ObjectStore, view: View, role
         raise IntegrityError(
             f"dataset {view.version.uri}", expected=f"id {view.version.dataset_id}", found=f"id {reader.version.dataset_id}"
         )
+    manifest = backend.manifest(view.version)  # first: it finds files that must not be read
     digests = digest_rows(reader, view.rows, progress, f"digesting {role} rows")
     names = class_names_of(reader)
     return InputRecord(
@@ -105,7 +106,7 @@ def record_input(backend: DatasetBackend, objects: ObjectStore, view: View, role
         digests_object=objects.put_bytes(digests.to_bytes()),
         columns=dict(reader.column_types),
         class_names=names,
-        manifest=backend.manifest(view.version),
+        manifest=manifest,
         backend=backend.name,
         used_at=datetime.now(UTC),
     )

@@ -56,6 +56,7 @@ def check_input(
             version = backend.resolve(address).version
             reader = backend.open(address, version.branch, version.commit_id)
         version = reader.version
+        manifest = backend.manifest(version)  # first: it finds files that must not be read
         digests = digest_rows(reader, rows, progress, f"checking {item.role} rows")
     except LineageError as error:
         return DataCheck(status="missing", found="cannot be read", detail=(error.message,))
@@ -68,6 +69,9 @@ def check_input(
         return DataCheck("ready", "every row equal", tuple(notes), version.branch, version.commit_id)
     if names != item.class_names:
         detail.append("class names differ, so that the same indices mean other things")
+    if item.manifest is not None and manifest is not None and manifest != item.manifest:
+        detail.append(f"the log behind the commit is another one: {item.manifest.files} files recorded, {manifest.files} now")
+        detail += [f"log entry {gap} is missing or torn" for gap in manifest.gaps if gap not in item.manifest.gaps][:_SHOWN]
     return DataCheck("changed", f"commit {version.commit_id} of {address}", tuple(detail), version.branch, version.commit_id)
 
 
