@@ -42,7 +42,7 @@ rm -rf .demo
 mkdir .demo
 
 step "1/7 Make a small data set in VisDrone's format: drawn parking lots and roads"
-run python -m pipelines.data scenes .demo/scenes --train 60 --validation 20 --size 480x360 --recipe parking --seed 7
+run python -m pipelines.data scenes .demo/scenes --train 90 --validation 24 --size 480x360 --recipe parking --seed 7
 
 step "2/7 Upload it as tracked jobs: pictures byte for byte, boxes, labels"
 run lineage upload visdrone .demo/scenes/train .demo/visdrone-train

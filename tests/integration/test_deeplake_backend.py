@@ -535,10 +535,9 @@ def test_an_open_dataset_may_name_a_view(run: Any, uri: str, backend: DeepLakeBa
 
 
 def test_columns_of_every_kind_have_an_identity(run: Any, tmp_path: Path) -> None:
-    """Mappings, lists of texts, bytes, embeddings and masks are digested, and a change in any of them is another content."""
+    """Mappings, bytes, embeddings and masks are digested, and a change in any of them is another content."""
     schema = {
         "facts": types.Dict(),
-        "words": types.Sequence(types.Text()),
         "blob": types.Bytes(),
         "embedding": types.Embedding(3),
         "mask": types.SegmentMask(sample_compression="lz4"),
@@ -546,7 +545,6 @@ def test_columns_of_every_kind_have_an_identity(run: Any, tmp_path: Path) -> Non
     }
     base = {
         "facts": {"a": 1, "b": {"c": [1.5, 2.5]}},
-        "words": ["x", "y"],
         "blob": b"abc",
         "embedding": np.ones(3, "float32"),
         "mask": np.ones((4, 4), "uint8"),
@@ -554,7 +552,6 @@ def test_columns_of_every_kind_have_an_identity(run: Any, tmp_path: Path) -> Non
     }
     other = {
         "facts": {"a": 1, "b": {"c": [1.5, 2.0]}},
-        "words": ["xy", ""],
         "blob": b"abd",
         "embedding": np.array([1, 1, 2], "float32"),
         "mask": np.eye(4, dtype="uint8"),
