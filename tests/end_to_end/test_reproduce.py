@@ -88,7 +88,7 @@ def make_source(folder: Path) -> None:
 @pytest.fixture
 def place(repository: Path) -> Place:
     place = Place(repository)
-    (repository / ".gitignore").write_text(".lineage/\nsource*/\nds*/\n*.npy\n")
+    (repository / ".gitignore").write_text("__pycache__/\n.lineage/\nsource*/\nds*/\n*.npy\n")
     (repository / "train.py").write_text(TRAIN)
     (repository / "helper.py").write_text("FACTOR = 0.5\n")
     place.git("add", "--all")
@@ -220,7 +220,7 @@ def test_all_blockers_are_named_at_once(place: Place) -> None:
 def test_a_command_that_fails_is_inconclusive(place: Place) -> None:
     """A recorded command that ends with an error when repeated gives no verdict about the result: exit code 3, and why."""
     (place.folder / "outside.txt").write_text("0.5")
-    (place.folder / ".gitignore").write_text(".lineage/\nsource*/\nds*/\n*.npy\noutside.txt\n")
+    (place.folder / ".gitignore").write_text("__pycache__/\n.lineage/\nsource*/\nds*/\n*.npy\noutside.txt\n")
     (place.folder / "helper.py").write_text("FACTOR = float(open('outside.txt').read())\n")
     run_id = place.train()
 
