@@ -10,7 +10,6 @@
     ├── CaptureError              8  something that must be recorded cannot be
     │   └── UncommittedData       8  a dataset with changes that no commit holds
     ├── IntegrityError            9  data, an object or a record differs from its digest
-    ├── Blocked                   4  a reproduction that was not started; names every reason
     ├── ExecutionFailed          10  a recorded command ended with an error
     └── Unavailable              11  a backend or a server is missing
         └── MissingExtra         11  an optional package is not installed
@@ -159,18 +158,6 @@ class IntegrityError(LineageError):
         self.what = what
         self.expected = expected
         self.found = found
-
-
-class Blocked(LineageError):
-    """A reproduction that was not started. ``blockers`` lists every reason, one sentence each."""
-
-    code = "blocked"
-    exit_code = 4
-
-    def __init__(self, run_id: str, blockers: Sequence[str]) -> None:
-        super().__init__(f"run {run_id[:12]} cannot be reproduced: " + "; ".join(blockers))
-        self.run_id = run_id
-        self.blockers = tuple(blockers)
 
 
 class ExecutionFailed(LineageError):

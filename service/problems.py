@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 
 from lineage.errors import (
     AmbiguousId,
-    Blocked,
     CaptureError,
     Conflict,
     ExecutionFailed,
@@ -41,7 +40,6 @@ STATUS: Mapping[type[LineageError], tuple[int, str]] = {
     CaptureError: (500, "Something that must be recorded cannot be"),
     UncommittedData: (409, "The dataset has uncommitted changes"),
     IntegrityError: (500, "Something differs from its recorded digest"),
-    Blocked: (409, "The run cannot be reproduced"),
     ExecutionFailed: (500, "A command ended with an error"),
     Unavailable: (503, "Something the service needs is not there"),
     MissingExtra: (501, "The service was installed without a package that this needs"),
@@ -58,7 +56,7 @@ HTTP_CODES: Mapping[int, tuple[str, str]] = {
 }
 """Errors of HTTP itself: status to code and title."""
 
-_MORE = ("candidates", "problems", "query", "reason", "what", "expected", "found", "blockers")
+_MORE = ("candidates", "problems", "query", "reason", "what", "expected", "found")
 """Attributes of errors that programs may want."""
 
 

@@ -21,7 +21,6 @@ MADE: dict[str, LineageError] = {
     "CaptureError": errors.CaptureError("not a git repository"),
     "UncommittedData": errors.UncommittedData("file:///data"),
     "IntegrityError": errors.IntegrityError("object", expected="sha256:00", found="sha256:11"),
-    "Blocked": errors.Blocked("0a1b", ["data differ"]),
     "ExecutionFailed": errors.ExecutionFailed("python train.py", 3),
     "Unavailable": errors.Unavailable("no server"),
     "MissingExtra": errors.MissingExtra("deeplake", "deeplake"),
@@ -64,14 +63,13 @@ def test_codes_are_distinct() -> None:
 
 
 def test_exit_codes_leave_verdicts_alone() -> None:
-    """0, 1 and 3 are verdicts of a reproduction; 2 is usage, 4 is blocked, and no other kind of error shares them."""
+    """0, 1, 3 and 4 are verdicts of a reproduction; 2 is usage, and no other kind of error shares it."""
     by_code: dict[int, set[str]] = {}
     for name, cls in CLASSES.items():
         by_code.setdefault(cls.exit_code, set()).add(name)
 
-    assert by_code.keys().isdisjoint({0, 1, 3})
+    assert by_code.keys().isdisjoint({0, 1, 3, 4})
     assert by_code[2] == {name for name, cls in CLASSES.items() if issubclass(cls, errors.UsageError)}
-    assert by_code[4] == {"Blocked"}
 
 
 @pytest.mark.parametrize("name", sorted(MADE))

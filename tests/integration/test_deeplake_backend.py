@@ -216,13 +216,13 @@ def test_saving_the_same_again_gives_what_is_there(backend: DeepLakeBackend, uri
     assert deeplake.open_read_only(uri).tags.names() == ["cars"]
 
 
-@pytest.mark.parametrize("change", ["query", "rows"])
+@pytest.mark.parametrize("change", ["query", "rows", "version"])
 def test_a_name_with_other_rows_is_a_conflict(backend: DeepLakeBackend, uri: str, change: str) -> None:
-    """A saved view is never replaced: runs may rely on it. Another query, or the same over newer rows, needs another name."""
+    """A saved view is never replaced: runs may rely on it. Another query, or the same over a newer version, needs another name."""
     first = backend.save_view(uri, "select * where sequence == 'sequence 1'", "mine", "m")
-    if change == "rows":
+    if change != "query":
         dataset = writable(uri)
-        dataset.append(columns(20, 5))
+        dataset.append(columns(20 if change == "rows" else 60, 5))
         dataset.commit()
 
     with pytest.raises(Conflict, match="'mine'"):

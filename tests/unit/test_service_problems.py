@@ -54,7 +54,6 @@ def test_a_class_outside_the_table_is_answered_like_its_parent() -> None:
         (errors.NotFound("run", "0a1b", hint="look elsewhere"), 404, {"hint": "look elsewhere"}),
         (errors.InvalidSource("2 problems", problems=["a.txt:1: 7 fields"]), 422, {"problems": ["a.txt:1: 7 fields"]}),
         (errors.IntegrityError("object", expected="sha256:00", found="sha256:11"), 500, {"expected": "sha256:00", "found": "sha256:11"}),
-        (errors.Blocked("0a1b", ["data differ"]), 409, {"blockers": ["data differ"]}),
         (errors.Unavailable("no server"), 503, {}),
     ],
 )

@@ -50,8 +50,10 @@ class Connections(Generic[C]):
             known[1].close()
 
     def _close_those_of_ended_threads(self) -> None:
-        # A process that starts many runs starts a thread for each; their connections must not pile up.
-        ended = [item for item in self._open if item[0] == os.getpid() and not item[1].is_alive()]
+        # A process that starts many runs starts a thread for each; their connections must not pile up. The main thread counts as ended
+        # while functions registered with atexit still run in it.
+        main = threading.main_thread()
+        ended = [item for item in self._open if item[0] == os.getpid() and item[1] is not main and not item[1].is_alive()]
         self._open = [item for item in self._open if item not in ended]
         for _, _, connection in ended:
             connection.close()
