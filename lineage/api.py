@@ -62,7 +62,8 @@ def start_run(
         trackers = ("wandb",) if getattr(sys.modules.get("wandb"), "run", None) is not None else ()
     return _start_run(
         _wired(settings),
-        project=project or (settings.project if settings.project != "default" else None),
+        project=project,
+        default_project=settings.project,
         job_type=job_type,
         name=name,
         group=group,

@@ -14,7 +14,8 @@
     └── Unavailable              11  a backend or a server is missing
         └── MissingExtra         11  an optional package is not installed
 
-Exit codes 0, 1, 3 and 4 belong to verdicts (identical or equivalent, diverged, inconclusive, blocked), 130 to Ctrl-C.
+Exit codes 0, 1, 3 and 4 belong to verdicts (identical or equivalent, diverged, inconclusive, blocked), 130 to Ctrl-C, 70 to an
+unexpected error of ours.
 Misuse of the Python interface (logging to a finished run) is a ``RuntimeError`` and not part of this tree.
 """
 

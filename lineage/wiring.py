@@ -27,8 +27,10 @@ def wire(settings: Settings | None = None) -> Ports:
     """
     settings = settings or load_settings()
     folder = settings.folder
+    is_new = not folder.exists()
     runs = _run_store(settings)
-    _keep_out_of_git(folder)
+    if is_new:
+        _keep_out_of_git(folder)
     return Ports(
         runs=runs,
         objects=FolderObjectStore(folder / "objects"),
@@ -84,10 +86,9 @@ def _load(module: str, package: str, extra: str) -> Any:
 
 def _keep_out_of_git(folder: Path) -> None:
     # A store inside a repository must not show up as untracked files, least of all in the snapshot of the next run.
-    ignore = folder / ".gitignore"
-    if not ignore.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        ignore.write_text("*\n", encoding="utf-8")
+    # Only in a folder made here: in one of the user's it would hide their files.
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n", encoding="utf-8")
 
 
 def child_variables(settings: Settings) -> dict[str, str]:

@@ -6,7 +6,9 @@ Each module holds the commands of one verb. Nothing is decided here that the ver
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -23,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 done, identical or equivalent · 1 diverged · 2 usage · 3 inconclusive · 4 blocked · 5 and up other errors.",
 )
+
+_UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h: an error of ours
 
 
 def _version(wanted: bool) -> None:
@@ -53,6 +57,9 @@ doctor.register(app)
 
 def main() -> None:
     """Entry point: run a command, turn the project's errors into one sentence, a hint and an exit code."""
+    for kind in (signal.SIGTERM, signal.SIGHUP):
+        # As an exception, so that children are ended and records are closed on the way out.
+        signal.signal(kind, lambda number, _: sys.exit(128 + number))
     try:
         app()
     except LineageError as error:
@@ -67,3 +74,6 @@ def main() -> None:
         # `lineage runs | head`: the reader has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception:  # noqa: BLE001 - Python's own status for it, 1, means "diverged" here
+        traceback.print_exc()
+        sys.exit(_UNEXPECTED)

@@ -71,7 +71,7 @@ def _print(report: Report) -> None:
     if report.workspace is not None:
         typer.echo(f"workspace kept: {report.workspace}")
     if report.verdict is None:
-        typer.echo("nothing stands in the way" if not report.plan.blockers else "blocked")
+        typer.echo("nothing stands in the way")
         return
     typer.echo(f"verdict: {report.verdict.value}" + (f" ({report.reason})" if report.reason else ""))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -39,9 +41,12 @@ def run_command(
     settings = load_settings()
     ports = wire(settings)
     live = start_run(ports, project=project or settings.project, job_type=job_type, name=name, group=group, command=command)
+    program = shutil.which(command[0])
+    if program is None or Path(program).parent != Path(sys.executable).parent:
+        live.note(f"the environment recorded is that of the lineage command; '{Path(command[0]).name}' may have run in another")
     try:
         status = ports.executor.execute(Step(tuple(command), Path.cwd(), child_variables(settings) | {RUN_VARIABLE: live.id}))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         live.finish(RunState.aborted, "interrupted")
         raise
     except LineageError as error:

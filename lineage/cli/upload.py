@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -63,14 +64,7 @@ def upload_command(
             project=project or settings.project,
             job_type="dataset_upload",
             name=f"upload-{address.rstrip('/').rsplit('/', 1)[-1]}",
-            command=(
-                "lineage",
-                "upload",
-                layout,
-                str(source),
-                uri,
-                *(["--on-error", on_error.value] if on_error is not OnErrorChoice.fail else []),
-            ),
+            command=("lineage", *sys.argv[1:]),
             trackers=available_trackers(wandb.value),
         ) as run,
         progress_bars() as progress,

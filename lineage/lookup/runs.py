@@ -40,6 +40,9 @@ def get_run(runs: RunStore, liveness: Liveness, name: str) -> Run:
 
 def find_runs(runs: RunStore, liveness: Liveness, query: RunQuery) -> list[Run]:
     """Runs that fit, newest first, each in its true state."""
+    if query.state in (RunState.running, RunState.aborted):
+        for run in runs.find(RunQuery(state=RunState.running)):
+            settle(runs, liveness, run)  # or a run that just died would be missed, or listed as running
     found = [settle(runs, liveness, run) for run in runs.find(query)]
     return [run for run in found if query.state is None or run.state is query.state]
 

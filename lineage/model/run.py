@@ -78,6 +78,7 @@ class Run(BaseModel):
         id: 32 random hexadecimal digits; a unique prefix is enough wherever a run is named.
         command: The command line, ``python`` standing for the recorded interpreter.
         working_directory: Where it was started, relative to the repository's top folder when inside it.
+        process_ordinal: How many runs its process had begun before it.
         determinism: Settings that decide the bits: seeds taken, thread counts, deterministic algorithms, and the promise they allow.
         trackers: What other systems call this run, by system.
         notes: What could not be found out or recorded, one sentence each.
@@ -99,6 +100,7 @@ class Run(BaseModel):
     ended_at: datetime | None = None
     command: tuple[str, ...] = ()
     working_directory: str = "."
+    process_ordinal: int = 0
     code: CodeVersion | None = None
     environment: Environment | None = None
     host: str = ""

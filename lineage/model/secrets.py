@@ -17,6 +17,8 @@ _VARIABLE = re.compile(r"KEY|TOKEN|SECRET|PASSW|CRED", re.IGNORECASE)
 # Greedy up to the last '@' before a slash: a password may hold an '@' itself.
 _IN_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s\"'<>]+@")
 _ASSIGNED = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_.-]*)=(?P<value>[^&\s\"']+)")
+_AFTER_OPTION = re.compile(r"(?P<before>--?(?P<name>[A-Za-z][A-Za-z0-9_.-]*)\s+)(?P<value>[^\s\"'-][^\s\"']*)")
+_IN_JSON = re.compile(r"(?P<before>[\"'](?P<name>[A-Za-z][A-Za-z0-9_.-]*)[\"']\s*:\s*)(?P<quote>[\"'])(?P<value>[^\"']*)(?P=quote)")
 _IN_HEADER = re.compile(r"(?P<before>\bauthorization\s*:\s*(?:(?:bearer|basic|token)\s+)?|\bbearer\s+(?=\S{8}))\S+", re.IGNORECASE)
 _SHORTEST_VALUE = 8  # shorter values would redact ordinary words
 
@@ -30,6 +32,8 @@ def redact_text(text: str) -> str:
     """The text without credentials in addresses, headers and ``name=value``, and without the values of this process's secret variables."""
     text = _IN_ADDRESS.sub(rf"\g<scheme>{REDACTED}@", text)
     text = _ASSIGNED.sub(lambda found: f"{found['name']}={REDACTED}" if is_secret_name(found["name"]) else found[0], text)
+    text = _AFTER_OPTION.sub(lambda found: f"{found['before']}{REDACTED}" if is_secret_name(found["name"]) else found[0], text)
+    text = _IN_JSON.sub(lambda found: f'{found["before"]}"{REDACTED}"' if is_secret_name(found["name"]) else found[0], text)
     text = _IN_HEADER.sub(rf"\g<before>{REDACTED}", text)
     values = {value for name, value in os.environ.items() if len(value) >= _SHORTEST_VALUE and _VARIABLE.search(name) and value in text}
     for value in sorted(values, key=len, reverse=True):  # one may begin with another

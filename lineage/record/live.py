@@ -269,6 +269,7 @@ class LiveRun:
         """End a run that its script left open: failed after an unhandled exception, else finished."""
         if self._open:
             error = getattr(sys, "last_value", None)
+            self.note("it was not finished by the script itself: an exit status given to sys.exit() is not known here")
             if isinstance(error, KeyboardInterrupt):
                 self.finish(RunState.aborted, "interrupted")
             else:

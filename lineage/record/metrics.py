@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 import threading
 import time
 import warnings
@@ -38,6 +39,13 @@ class MetricBuffer:
         self._thread: threading.Thread | None = None
         self._next_step = 0
         self.failure: str | None = None
+        self._pid = os.getpid()
+
+    def _begin_in_child(self) -> None:
+        # After a fork there is no thread here, and what waits is the parent's to write.
+        self._pid = os.getpid()
+        self._waiting.clear()
+        self._wake, self._writing, self._adding, self._thread = threading.Event(), threading.Lock(), threading.Lock(), None
 
     def add(self, values: Mapping[str, Any], step: int | None) -> tuple[dict[str, float], int]:
         """Take one point; returns it as numbers, and its step.
@@ -52,6 +60,8 @@ class MetricBuffer:
             numbers[str(name)] = value if type(value) is float else _number(name, value)
         if step is not None:
             step = _step(step)
+        if self._pid != os.getpid():
+            self._begin_in_child()
         with self._adding:
             if step is None:
                 step = self._next_step

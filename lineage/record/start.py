@@ -30,6 +30,7 @@ def start_run(
     ports: Ports,
     *,
     project: str | None = None,
+    default_project: str = "default",
     job_type: str | None = None,
     name: str | None = None,
     group: str | None = None,
@@ -46,13 +47,14 @@ def start_run(
 
     Args:
         ports: The outside world.
+        default_project: Project of a run that names none and does not join another.
         command: The command line, when it is not this process's own.
         folder: Where it is started, when it is not here.
         reproducing: The run it repeats.
         code: The code, when it is known already.
 
     Raises:
-        CaptureError: The record cannot be written; the run does not start silently untracked.
+        Unavailable: The record cannot be written; the run does not start silently untracked.
         UsageError: A tracker of that name is not known.
     """
     unknown = [item for item in trackers if item not in ports.trackers]
@@ -66,6 +68,7 @@ def start_run(
     joined = os.environ.pop(RUN_VARIABLE, None) if command is None else None
     if joined is not None:
         known = from_environment(ports.runs)
+        _count_in_process()
         run = ports.runs.append(
             joined, Described(at=datetime.now(UTC), name=name, project=project, group=group, job_type=job_type, **facts)
         )
@@ -94,12 +97,13 @@ def start_run(
     run = Run(
         id=run_id,
         name=name or f"{kind}-{run_id[:6]}",
-        project=project or "default",
+        project=project or default_project,
         group=group,
         job_type=kind,
         started_at=datetime.now(UTC),
         command=recorded_command,
         working_directory=_relative_to(here, code),
+        process_ordinal=_count_in_process() if command is None else 0,
         code=code,
         environment=ports.environment.describe(),
         host=socket.gethostname(),
@@ -133,6 +137,16 @@ def _go(ports: Ports, run: Run, trackers: Sequence[str], reproducing: Reproducin
     live = LiveRun(ports, run, working, reproducing, is_owner=is_owner)
     atexit.register(live.finish_at_exit)
     return live
+
+
+_begun: dict[int, int] = {}
+
+
+def _count_in_process() -> int:
+    """How many runs this process had begun before; counts this one."""
+    number = _begun.get(os.getpid(), 0)
+    _begun[os.getpid()] = number + 1
+    return number
 
 
 def _own_command() -> tuple[str, ...]:

@@ -70,10 +70,13 @@ def upload(
     if present != expected[: len(present)]:
         raise IntegrityError(f"interrupted upload at {address}", expected="the first samples of the source, in order", found="other rows")
     sources = _store(importer, writer, scan.samples, len(present), [column.name for column in scan.columns], progress)
-    version = writer.complete(f"uploaded by run {run.id[:12]}")
-    view = backend.resolve(address, branch=version.branch, commit_id=version.commit_id)
+    writer.checkpoint(f"uploaded by run {run.id[:12]}")
+    view = backend.resolve(address)
     item = record_input(backend, ports.objects, view, "uploaded", lambda _, done, total: progress("verifying", done, total))
     _compare(item, ports, importer, scan.samples, sources, len(present))
+    version = writer.complete(f"verified by run {run.id[:12]}")  # only now: an interrupted upload is continued, and verified, again
+    if version.commit_id != item.commit_id:
+        raise IntegrityError(f"dataset {address}", expected=f"commit {item.commit_id}", found=f"commit {version.commit_id}")
     run.record_output(
         Artifact(
             name="dataset",

@@ -23,7 +23,13 @@ def compare_runs(
         replica_metrics: Likewise.
         plan: The reproduction's plan: its warnings are the likeliest causes of a difference.
     """
-    changes = [*_inputs(original, replica), *_metrics(original_metrics, replica_metrics), *_outputs(original, replica)]
+    changes = [
+        *_inputs(original, replica),
+        *_state(original, replica),
+        *_metrics(original_metrics, replica_metrics),
+        *_summary(original, replica, original_metrics),
+        *_outputs(original, replica),
+    ]
     causes: list[str] = []
     if plan is not None:
         for severity in ("warning", "note"):
@@ -43,7 +49,7 @@ def verdict_of(comparison: Comparison) -> Verdict:
     """``identical`` when results were compared and all agree, ``diverged`` when one does not, ``inconclusive`` without any result."""
     if not comparison:
         return Verdict.diverged
-    results = [change for change in comparison.changes if not change.subject.startswith("data ")]
+    results = [change for change in comparison.changes if change.subject != "state" and not change.subject.startswith("data ")]
     return Verdict.identical if results else Verdict.inconclusive
 
 
@@ -93,6 +99,29 @@ def _metrics(original: Sequence[MetricPoint], replica: Sequence[MetricPoint]) ->
     yield Change(subject="metrics", same=detail is None, original=f"{len(left)} values", replica=f"{len(right)} values", detail=detail)
 
 
+def _state(original: Run, replica: Run) -> Iterator[Change]:
+    if original.state is not replica.state:
+        yield Change(
+            subject="state",
+            same=False,
+            original=original.state.value,
+            replica=replica.state.value,
+            detail="one ended well, the other did not",
+        )
+
+
+def _summary(original: Run, replica: Run, metrics: Sequence[MetricPoint]) -> Iterator[Change]:
+    # Last values of metrics are in the summary too; they are compared with their series.
+    logged = {name for point in metrics for name in point.values}
+    names = sorted(
+        name for name in original.summary.keys() | replica.summary.keys() if name not in logged and not name.startswith(NOT_COMPARED)
+    )
+    if names:
+        other = [name for name in names if original.summary.get(name) != replica.summary.get(name)]
+        detail = None if not other else f"{other[0]} = {original.summary.get(other[0])!r}, then {replica.summary.get(other[0])!r}"
+        yield Change(subject="summary", same=not other, original=f"{len(names)} values", replica=f"{len(names)} values", detail=detail)
+
+
 def _outputs(original: Run, replica: Run) -> Iterator[Change]:
     ours = {item.name: item for item in original.outputs}
     theirs = {item.name: item for item in replica.outputs}
@@ -116,6 +145,7 @@ def _not_checked(original: Run, replica: Run, metrics: Sequence[MetricPoint], pl
         yield "files the run wrote without logging them as artifacts"
     if not any(True for point in metrics):
         yield "metrics: none were logged"
+    yield "modules imported from outside the repository, beyond the packages that the environment lists"
     yield "gradients and parameters between the first and the last step (no step log was recorded)"
     yield "the environment was compared with the record, not rebuilt: the reproduction ran in the current one"
     if plan is not None:

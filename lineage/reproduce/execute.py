@@ -22,9 +22,8 @@ from lineage.record.live import LiveRun
 from lineage.record.reproducing import RUN_VARIABLE, Reproducing
 from lineage.record.start import start_run
 from lineage.reproduce.compare import compare_runs, verdict_of
-from lineage.reproduce.plan import make_plan
+from lineage.reproduce.plan import is_interpreter, make_plan
 
-_INTERPRETERS = ("python", "python3")
 _NEVER_RESTORED = ("LD_PRELOAD",)  # it loads code into every process; a record must not decide that
 _LAST_LINES = 5
 
@@ -87,7 +86,7 @@ def reproduce(
             folder=folder,
             reproducing=Reproducing(run, moved),
         )
-        step = Step(_runnable(run), folder, _environment(ports, run, replica, workspace, variables, moved))
+        step = Step(_runnable(run, workspace), folder, _environment(ports, run, replica, workspace, variables, moved))
         last: deque[str] = deque(maxlen=_LAST_LINES)
 
         def heard(line: str) -> None:
@@ -98,7 +97,7 @@ def reproduce(
         status = ports.executor.execute(step, heard)
     except BaseException as error:
         if replica is not None:
-            is_interrupt = isinstance(error, KeyboardInterrupt)
+            is_interrupt = isinstance(error, KeyboardInterrupt | SystemExit)
             replica.finish(RunState.aborted if is_interrupt else RunState.failed, "interrupted" if is_interrupt else str(error))
         shutil.rmtree(workspace, ignore_errors=True)
         raise
@@ -142,10 +141,28 @@ def _new_workspace(folder: Path, run_id: str) -> Path:
             return workspace
 
 
-def _runnable(run: Run) -> tuple[str, ...]:
-    program, *arguments = run.command
+def _runnable(run: Run, workspace: Path) -> tuple[str, ...]:
+    program, *arguments = (_in_workspace(word, run, workspace) for word in run.command)
     recorded = None if run.environment is None else run.environment.executable
-    return (sys.executable if program in _INTERPRETERS or program == recorded else program, *arguments)
+    is_recorded = run.command[0] == recorded or (is_interpreter(program) and not Path(program).is_absolute())
+    return (sys.executable if is_recorded else program, *arguments)
+
+
+def _in_workspace(word: str, run: Run, workspace: Path) -> str:
+    """The word with a path inside the recorded repository turned into the same path of the workspace, where the snapshot has it.
+
+    A script that is named by its whole path would otherwise bring today's files, and its folder would be searched for modules first.
+    """
+    if run.code is None:
+        return word
+    option, equals, value = word.partition("=")
+    text = value if equals and option.startswith("-") else word
+    try:
+        inside = Path(text).relative_to(run.code.root)
+    except ValueError:
+        return word
+    found = workspace / inside
+    return word[: len(word) - len(text)] + str(found) if inside != Path() and os.path.lexists(found) else word
 
 
 def _environment(
@@ -157,7 +174,9 @@ def _environment(
     if run.environment is not None:
         child |= {name: value for name, value in run.environment.variables.items() if name not in _NEVER_RESTORED}
     # The recorded code comes before anything installed: an editable install would otherwise bring today's.
-    child["PYTHONPATH"] = os.pathsep.join([str(workspace), *filter(None, [child.get("PYTHONPATH")])])
+    given = [_in_workspace(entry, run, workspace) for entry in child.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    sources = [str(folder) for folder in (workspace, workspace / "src") if folder.is_dir()]
+    child["PYTHONPATH"] = os.pathsep.join([*sources, *given])
     if child.get("WANDB_MODE") != "disabled":
         child["WANDB_MODE"] = "offline"  # a reproduction does not write into other people's projects
     return child | {RUN_VARIABLE: replica.id} | Reproducing(run, moved).variables()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from lineage.errors import LineageError
@@ -90,7 +91,30 @@ def _command(run: Run) -> Ingredient:
     if any(REDACTED in word for word in run.command):
         detail = "it held a secret, which is never recorded"
         return Ingredient(name="command", status="missing", severity="blocker", recorded=text, found="incomplete", detail=(detail,))
+    reason = _unrepeatable(run)
+    if reason is not None:
+        return Ingredient(name="command", status="missing", severity="blocker", recorded=text, found="cannot be repeated", detail=(reason,))
     return Ingredient(name="command", status="ready", recorded=text, found="as recorded")
+
+
+def _unrepeatable(run: Run) -> str | None:
+    if run.job_type == "dataset_upload":
+        return "an upload writes to its target; compare datasets by their content digests instead"
+    if run.process_ordinal > 0:
+        return f"it was run number {run.process_ordinal + 1} of its process, and only the first can be repeated alone"
+    program, *arguments = run.command
+    if "ipykernel_launcher" in run.command or any("ipykernel_launcher" in word for word in arguments):
+        return "it ran in a notebook, whose cells are not recorded"
+    if is_interpreter(program):
+        rest = [word for word in arguments if not re.fullmatch(r"-[bBdEhiIOPqsSuvVxX]+", word)]
+        if not rest or rest[0] == "-":
+            return "the program was typed or read from standard input and is not recorded"
+    return None
+
+
+def is_interpreter(program: str) -> bool:
+    """Whether a program's name is Python's: ``python``, ``python3``, ``python3.11``, in any folder."""
+    return re.fullmatch(r"python(3(\.\d+)?)?", program.rpartition("/")[2]) is not None
 
 
 def _code(ports: Ports, run: Run) -> Ingredient:

@@ -10,7 +10,7 @@ import numpy as np
 import torch.utils.data
 
 from lineage.record.recorded_view import RecordedView
-from lineage.training.order import EpochSampler, sample_generator
+from lineage.training.order import EpochBatchSampler, EpochSampler, sample_generator
 
 Transform = Callable[[dict[str, Any], np.random.Generator], Any]
 
@@ -39,9 +39,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     Args:
         view: What ``run.use_dataset`` returned.
-        batch_size: Samples in a batch.
+        batch_size: Samples in a batch; ``None`` for single samples.
         seed: Decides order and augmentation. The default is the seed of the run the view belongs to; when that is not fixed, a random one.
         shuffle: Whether to shuffle each epoch.
+        drop_last: Whether to leave out a last batch that is not full.
         transform: Called with (sample, random generator) in the process that reads. The sample maps columns to values (encoded bytes for
             pictures, read-only arrays, texts), ``row`` to the source position and ``index`` to the position in the view.
         num_workers: Processes that read.
@@ -51,10 +52,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __init__(
         self,
         view: RecordedView,
-        batch_size: int = 1,
+        batch_size: int | None = 1,
         *,
         seed: int | None = None,
         shuffle: bool = False,
+        drop_last: bool = False,
         transform: Transform | None = None,
         num_workers: int = 0,
         **options: Any,
@@ -68,14 +70,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         # PyTorch draws a base seed for its workers from the default generator: with one of its own, using a loader does not change
         # what the model draws next.
         generator = torch.Generator().manual_seed(seed % 2**63)
-        super().__init__(
-            PinnedDataset(view, seed, transform),
-            batch_size=batch_size,
-            sampler=self._epochs,
-            num_workers=num_workers,
-            generator=generator,
-            **options,
+        order: dict[str, Any] = (
+            {"batch_size": None, "sampler": self._epochs}
+            if batch_size is None
+            else {"batch_sampler": EpochBatchSampler(self._epochs, batch_size, drop_last)}
         )
+        super().__init__(PinnedDataset(view, seed, transform), num_workers=num_workers, generator=generator, **order, **options)
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next iteration this epoch, counted from 0."""

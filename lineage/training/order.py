@@ -7,9 +7,10 @@ named by its key, so no state has to be passed between processes or saved with a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from torch.utils.data import Sampler
+from torch.utils.data import BatchSampler, Sampler
 
 _ORDER, _SAMPLE = 0, 1
 
@@ -53,3 +54,16 @@ class EpochSampler(Sampler[tuple[int, int]]):
         order = epoch_order(self._length, self._seed, self.epoch) if self._shuffle else np.arange(self._length)
         epoch = self.epoch  # the one that is asked for now, whatever is set while it is being read
         return ((epoch, int(position)) for position in order)
+
+
+class EpochBatchSampler(BatchSampler):
+    """Batches of an :class:`EpochSampler`'s keys, of the epoch in which an iteration begins.
+
+    PyTorch's own asks for the keys at the first batch: without workers that is later than with them, and the epoch may be another by then.
+    """
+
+    def __init__(self, sampler: EpochSampler, batch_size: int, drop_last: bool) -> None:
+        super().__init__(sampler, batch_size, drop_last)  # type: ignore[arg-type]  # annotated for numbers, made for any keys
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        return iter(BatchSampler(list(self.sampler), self.batch_size, self.drop_last))

@@ -293,3 +293,111 @@ def test_views_warn_about_filters_that_do_nothing(place: Place) -> None:
 
     assert "keeps every one of 8 rows" in everything.stderr
     assert "keeps almost nothing: 1 of 8 rows" in one.stderr
+
+
+def test_a_script_named_by_its_whole_path_brings_the_recorded_code(place: Place) -> None:
+    """Absolute script paths and PYTHONPATH entries inside the repository lead to the snapshot, not to today's files."""
+    (place.folder / "library").mkdir()
+    (place.folder / "library" / "extra.py").write_text("TERM = 1.0\n")
+    script = place.folder / "train.py"
+    script.write_text(script.read_text().replace("from helper import FACTOR", "from extra import TERM\nfrom helper import FACTOR"))
+    script.write_text(script.read_text().replace("weights = np.zeros(4)", "weights = np.zeros(4) + TERM"))
+    place.git("add", "--all")
+    place.git("commit", "--quiet", "--message", "library")
+    variables = {**os.environ, "WANDB_MODE": "disabled", "PYTHONPATH": str(place.folder / "library")}
+    command = [sys.executable, str(script), "7"]
+    run_id = subprocess.run(command, cwd=place.folder, capture_output=True, text=True, check=True, env=variables).stdout.strip()
+    (place.folder / "helper.py").write_text("FACTOR = 99\n")
+    (place.folder / "library" / "extra.py").write_text("TERM = 99.0\n")
+
+    again = [sys.executable, "-m", "lineage", "reproduce", run_id]
+    done = subprocess.run(again, cwd=place.folder, capture_output=True, text=True, check=False, env=variables)
+
+    assert done.stdout.splitlines()[-1] == "verdict: identical", done.stdout + done.stderr
+
+
+def test_results_that_are_only_in_the_summary_are_compared(place: Place) -> None:
+    """A value put into the summary that differs makes the verdict diverged and is named."""
+    (place.folder / "train.py").write_text(
+        "import time, lineage\n"
+        "with lineage.start_run(seed=1) as run:\n"
+        "    run.log({'a': 1})\n"
+        "    run.summary['accuracy'] = time.time()\n"
+        "print(run.id)\n"
+    )
+
+    done = place.lineage("reproduce", place.train(), expect=1)
+
+    assert "summary: accuracy = " in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("program", "given", "says"),
+    [
+        (["-"], "import lineage\nwith lineage.start_run() as run: run.log({'a': 1})\nprint(run.id)\n", "standard input"),
+        (
+            ["-c", "import lineage\nfor _ in range(2):\n    with lineage.start_run() as run: run.log({'a': 1})\nprint(run.id)"],
+            "",
+            "run number 2 of its process",
+        ),
+    ],
+)
+def test_what_cannot_be_repeated_is_blocked_not_guessed(place: Place, program: list[str], given: str, says: str) -> None:
+    """A program from standard input, or the second run of a process, is blocked with the reason; nothing is run."""
+    done = subprocess.run([sys.executable, *program], cwd=place.folder, input=given, capture_output=True, text=True, check=True)
+
+    blocked = place.lineage("reproduce", done.stdout.strip(), expect=4)
+
+    assert says in blocked.stdout
+
+
+def test_an_upload_is_not_repeated_onto_its_target(place: Place) -> None:
+    """Reproducing an upload is blocked: it would write to the user's dataset."""
+    uploads = json.loads(place.lineage("runs", "--job-type", "dataset_upload", "--json").stdout)
+
+    done = place.lineage("reproduce", uploads[0]["id"], expect=4)
+
+    assert "an upload writes to its target" in done.stdout
+
+
+def test_a_secret_on_a_command_line_is_nowhere(place: Place) -> None:
+    """Not in the record, not in the error of a program that cannot be started, and a reproduction says what is missing."""
+    done = place.lineage("run", "--", "no-such-program", "--token", "hush-1234-hush", expect=10)
+    store = b"".join(path.read_bytes() for path in (place.folder / ".lineage").glob("lineage.sqlite*"))
+    run = json.loads(place.lineage("runs", "--job-type", "command", "--json").stdout)[0]
+
+    assert "hush-1234-hush" not in done.stdout + done.stderr
+    assert b"hush-1234-hush" not in store
+    assert "it held a secret" in place.lineage("reproduce", run["id"], expect=4).stdout
+
+
+def test_termination_ends_the_command_and_closes_the_record(place: Place) -> None:
+    """SIGTERM of lineage run ends its child too, and the run is aborted."""
+    import signal
+    import time
+
+    mark = place.folder / "started"
+    program = f"import pathlib, time; pathlib.Path({str(mark)!r}).write_text(str(__import__('os').getpid())); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-m", "lineage", "run", "--", sys.executable, "-c", program], cwd=place.folder)
+    limit = time.monotonic() + 20
+    while not (mark.exists() and mark.read_text()) and time.monotonic() < limit:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGTERM)
+
+    assert child.wait(20) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
+    assert json.loads(place.lineage("runs", "--job-type", "command", "--json").stdout)[0]["state"] == "aborted"
+
+
+def test_a_store_in_a_folder_of_the_user_hides_none_of_its_files(place: Place) -> None:
+    """LINEAGE_STORE may name a folder with files in it: no ignore file is put there."""
+    subprocess.run(
+        [sys.executable, "-m", "lineage", "runs"],
+        cwd=place.folder,
+        check=True,
+        capture_output=True,
+        env={**os.environ, "LINEAGE_STORE": "."},
+    )
+
+    assert (place.folder / ".gitignore").read_text().startswith("__pycache__/")

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 
 from lineage.errors import ExecutionFailed
+from lineage.model.secrets import redact_command
 from lineage.ports import Step
 
 _GRACE_S = 10.0
@@ -36,7 +37,7 @@ class SubprocessExecutor:
                 start_new_session=on_line is not None,
             )
         except OSError as error:
-            raise ExecutionFailed(" ".join(step.command), 127, hint=f"{step.command[0]}: {error.strerror}") from error
+            raise ExecutionFailed(" ".join(redact_command(step.command)), 127, hint=f"{step.command[0]}: {error.strerror}") from error
         try:
             if child.stdout is not None and on_line is not None:
                 for line in child.stdout:

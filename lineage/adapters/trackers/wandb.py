@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ import wandb
 
 from lineage.model.dataset import InputRecord
 from lineage.model.run import Artifact, Run, RunState
+from lineage.model.secrets import redact_command
 
 _NAME_LENGTH = 128
+_started: set[str] = set()  # W&B runs of other live runs in this process: each has its own
 
 
 class WandbTracker:
@@ -41,25 +45,28 @@ class WandbTracker:
     def started(self, run: Run) -> dict[str, Any]:
         """Join the active W&B run or start one; returns its id, project, mode and folder."""
         active = wandb.run
-        if active is not None and not getattr(active, "disabled", False):
+        if active is not None and not getattr(active, "disabled", False) and active.id not in _started:
             self._run = active
         else:
             mode = os.environ.get("WANDB_MODE", "offline")
             if mode == "offline":
                 # Staged artifact files would otherwise lie in the user's home, away from the run they belong to.
                 os.environ.setdefault("WANDB_DATA_DIR", str(Path(os.environ.get("WANDB_DIR", self._folder)).absolute() / "wandb" / "data"))
-            self._run = wandb.init(
-                project=run.project,
-                group=run.group,
-                job_type=run.job_type,
-                name=run.name,
-                tags=list(run.tags) or None,
-                config=json.loads(json.dumps(run.config)),
-                mode=mode,  # type: ignore[arg-type]  # W&B itself names the modes it knows when this is none of them
-                dir=os.environ.get("WANDB_DIR", str(self._folder)),
-                settings=wandb.Settings(silent=True),
-            )
+            with _without_secrets_in_arguments():
+                self._run = wandb.init(
+                    project=run.project,
+                    group=run.group,
+                    job_type=run.job_type,
+                    name=run.name,
+                    tags=list(run.tags) or None,
+                    config=json.loads(json.dumps(run.config)),
+                    mode=mode,  # type: ignore[arg-type]  # W&B itself names the modes it knows when this is none of them
+                    dir=os.environ.get("WANDB_DIR", str(self._folder)),
+                    reinit="default" if active is None else "create_new",
+                    settings=wandb.Settings(silent=True),
+                )
             self._is_own = True
+            _started.add(self._run.id)
         facts: dict[str, Any] = {"run_id": run.id, "reproduces": run.reproduces, "seed": run.seed}
         if run.code is not None:
             facts |= {"git_sha": run.code.git_sha, "snapshot_sha": run.code.snapshot_sha, "is_dirty": run.code.is_dirty}
@@ -103,6 +110,7 @@ class WandbTracker:
         """End the W&B run if it was started here."""
         self._update({"lineage_fingerprint": run.fingerprint})
         if self._is_own:
+            _started.discard(self._run.id)
             self._run.finish(exit_code=0 if run.state in (RunState.finished, RunState.running) else 1)
 
     def _update(self, values: Mapping[str, Any]) -> None:
@@ -115,6 +123,17 @@ class WandbTracker:
             self._run._log_artifact(artifact, aliases=[alias], is_user_created=True, use_after_commit=True)
         else:
             self._run.use_artifact(artifact)
+
+
+@contextmanager
+def _without_secrets_in_arguments() -> Iterator[None]:
+    # W&B copies the command line into its own files as it is.
+    arguments = sys.argv
+    sys.argv = [*arguments[:1], *redact_command(arguments[1:])]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
 
 
 def _identity(facts: Mapping[str, Any]) -> dict[str, Any]:
