@@ -86,7 +86,7 @@ expect 1 lineage reproduce "${trained:0:8}"
 
 step "Done in $((SECONDS - began)) s (installation not counted). Look around:"
 cat <<END
-  export LINEAGE_STORE=.demo/store PATH="\$PWD/.venv/bin:\$PATH"
+  export LINEAGE_STORE="\$PWD/.demo/store" PATH="\$PWD/.venv/bin:\$PATH"
   lineage runs
   lineage serve          # then open http://127.0.0.1:8765
 END

@@ -71,9 +71,10 @@ def main() -> None:
         typer.echo("interrupted", err=True)
         sys.exit(130)
     except BrokenPipeError:
-        # `lineage runs | head`: the reader has seen enough.
+        # `lineage runs | head`: the reader has seen enough. The status is the one of a program that the pipe's signal ended.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except Exception:  # noqa: BLE001 - Python's own status for it, 1, means "diverged" here
         traceback.print_exc()
         sys.exit(_UNEXPECTED)

@@ -61,7 +61,12 @@ def _store() -> list[Finding]:
         runs = find_runs(ports.runs, ports.liveness, RunQuery())
     except LineageError as error:
         return [Finding("store", "broken", error.message, error.hint)]
-    return [Finding("store", "ok", f"{ports.runs.location}, {len(runs)} runs"), _objects(ports)]
+    findings = [Finding("store", "ok", f"{ports.runs.location}, {len(runs)} runs"), _objects(ports)]
+    workspaces = ports.folder / "workspaces"
+    kept = len(list(workspaces.iterdir())) if workspaces.is_dir() else 0
+    if kept:
+        findings.append(Finding("workspaces", "ok", f"{kept} kept in {workspaces}; delete those you have looked at"))
+    return findings
 
 
 def _objects(ports: Ports) -> Finding:

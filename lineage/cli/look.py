@@ -39,7 +39,8 @@ def runs(
         print_json([run.model_dump(mode="json") for run in found])
         return
     if not found:
-        say("done", f"no run in {ports.runs.location}")
+        is_filtered = any((project, group, job_type, state))
+        say("done", f"no run {'fits' if is_filtered else 'is recorded'} in {ports.runs.location}")
         return
     rows = [
         [

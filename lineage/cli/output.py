@@ -25,14 +25,21 @@ _PROBLEMS_SHOWN = 10
 _MARKS = {"done": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "error": "[red]✗[/red]"}
 
 
+class _Console(Console):
+    """A console that leaves a closed pipe to the entry point: Rich would end with 1, which means "diverged" here."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def out() -> Console:
     """Where data go."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+    return _Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def talk() -> Console:
     """Where messages go."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return _Console(file=sys.stderr, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 def say(kind: str, text: str) -> None:
@@ -62,7 +69,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str |
     """A table on stdout; on a pipe plain and unbroken, so that other programs can read it."""
     drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        drawn.add_column(column, overflow="fold", no_wrap=not sys.stdout.isatty())
+        drawn.add_column(column, overflow="ellipsis", no_wrap=True)
     for row in rows:
         drawn.add_row(*(escape(cell) for cell in row))
     console = out()
@@ -70,7 +77,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str |
         console.print(drawn)
     else:
         width = max(80, console.measure(drawn, options=console.options.update(width=100_000)).maximum)
-        Console(file=sys.stdout, highlight=False, width=width).print(drawn)
+        _Console(file=sys.stdout, highlight=False, width=width).print(drawn)
 
 
 def when(at: datetime | None) -> str:

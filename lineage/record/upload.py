@@ -74,9 +74,6 @@ def upload(
     view = backend.resolve(address)
     item = record_input(backend, ports.objects, view, "uploaded", lambda _, done, total: progress("verifying", done, total))
     _compare(item, ports, importer, scan.samples, sources, len(present))
-    version = writer.complete(f"verified by run {run.id[:12]}")  # only now: an interrupted upload is continued, and verified, again
-    if version.commit_id != item.commit_id:
-        raise IntegrityError(f"dataset {address}", expected=f"commit {item.commit_id}", found=f"commit {version.commit_id}")
     run.record_output(
         Artifact(
             name="dataset",
@@ -88,6 +85,9 @@ def upload(
             | {"source": str(source), "source_digest": identity["digest"], "importer": importer.name},
         )
     )
+    version = writer.complete(f"verified by run {run.id[:12]}")  # last: until it is recorded and verified, it can be continued
+    if version.commit_id != item.commit_id:
+        raise IntegrityError(f"dataset {address}", expected=f"commit {item.commit_id}", found=f"commit {version.commit_id}")
     run.describe(config={"source": str(source), "uri": address, "importer": importer.name, "on_error": on_error})
     run.summary.update({"rows": len(expected), "skipped": len({problem.path for problem in scan.errors}), "warnings": len(scan.warnings)})
     for problem in scan.problems[:100]:

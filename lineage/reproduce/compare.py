@@ -145,6 +145,7 @@ def _not_checked(original: Run, replica: Run, metrics: Sequence[MetricPoint], pl
         yield "files the run wrote without logging them as artifacts"
     if not any(True for point in metrics):
         yield "metrics: none were logged"
+    yield "environment variables that the program reads, beyond those known to change numbers"
     yield "modules imported from outside the repository, beyond the packages that the environment lists"
     yield "gradients and parameters between the first and the last step (no step log was recorded)"
     yield "the environment was compared with the record, not rebuilt: the reproduction ran in the current one"

@@ -117,6 +117,9 @@ def _verify(ports: Ports, run: Run, replica: Run, plan: Plan, status: int, last:
     if status != 0 and run.state is RunState.finished:
         verdict = Verdict.inconclusive
         reason = f"the command ended with status {status}" + (f": {last[-1].strip()}" if last else "")
+    elif verdict is Verdict.diverged and run.state is not RunState.finished:
+        first = next(change for change in comparison.changes if not change.same)
+        verdict, reason = Verdict.inconclusive, f"the original ended as {run.state.value}; {first.subject}: {first.detail}"
     elif verdict is Verdict.inconclusive:
         reason = "the run logged no metric and no artifact, so there is no result to compare"
     elif verdict is Verdict.diverged:
