@@ -265,3 +265,22 @@ def test_a_killed_upload_continues_without_losing_or_doubling_a_row(repository: 
     states = {run["state"] for run in json.loads(lineage(repository, "runs", "--json").stdout)}
     assert states == {"aborted", "finished"}
     del out
+
+
+def test_an_upload_that_stops_before_it_is_verified_is_verified_by_the_next(repository: Path, source: Path) -> None:
+    """Killed between storing and reading back, the same command again verifies, completes and records; no row is stored twice."""
+    program = (
+        "import os, signal, sys, lineage.record.upload as u\n"
+        "u.record_input = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from lineage.cli import main; sys.argv[0] = 'lineage'; main()"
+    )
+    command = [sys.executable, "-c", program, "upload", "visdrone", "source", "ds"]
+    killed = subprocess.run(command, cwd=repository, capture_output=True, check=False, env={**os.environ, "WANDB_MODE": "disabled"})
+    assert killed.returncode == -signal.SIGKILL
+
+    again = lineage(repository, "upload", "visdrone", "source", "ds", "--json")
+
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["rows"] == 5
+    assert "continued an interrupted upload after 5 rows" in again.stderr
+    assert lineage(repository, "upload", "visdrone", "source", "ds").returncode == 6
