@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from lineage.errors import LineageError, UsageError
+from lineage.errors import UsageError
+from pipelines.command_line import errors_on_stderr
 from pipelines.data.scenes.recipes import Recipe, Split
 from pipelines.data.scenes.statistics import Measure, measure
 from pipelines.data.scenes.write import write_scenes
@@ -49,7 +50,7 @@ def scenes(
 ) -> None:
     """Draw scenes: OUT/train and OUT/validation with images and annotations, and OUT/manifest.json."""
     names = [name.strip() for name in defects.split(",") if name.strip()]
-    with _errors_on_stderr(), _bar("Drawing") as progress:
+    with errors_on_stderr(), _bar("Drawing") as progress:
         written = write_scenes(
             out, train=train, validation=validation, size=_size(size), seed=seed, recipe=recipe, defects=names, progress=progress
         )
@@ -73,7 +74,7 @@ def statistics(
     as_json: JsonOption = False,
 ) -> None:
     """Compare the scenes' annotations with the official ones."""
-    with _errors_on_stderr(), _bar("Laying out") as progress:
+    with errors_on_stderr(), _bar("Laying out") as progress:
         measures = measure(scenes, split=split, recipe=recipe, seed=seed, size=_size(size), progress=progress)
     if as_json:
         typer.echo(json.dumps([{**asdict(m), "accepted": m.accepted} for m in measures], indent=2))
@@ -111,17 +112,6 @@ def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@contextmanager
-def _errors_on_stderr() -> Iterator[None]:
-    try:
-        yield
-    except LineageError as error:
-        typer.echo(f"error: {error.message}", err=True)
-        if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
-        raise SystemExit(error.exit_code) from error
 
 
 def main() -> None:

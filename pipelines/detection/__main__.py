@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
-from lineage.errors import LineageError
+from pipelines.command_line import errors_on_stderr
 from pipelines.detection.config import CONFIGS, bundled_configs, load_config, parse_assignments
 
 app = typer.Typer(
@@ -107,7 +105,7 @@ def train(
         "threads": threads,
         "workers": workers,
     }
-    with _errors_on_stderr():
+    with errors_on_stderr():
         resolved = load_config(config, _overrides(options, set_ or []))
         from pipelines.detection.job import train_detector  # torch takes seconds; --help must not wait for it
 
@@ -131,7 +129,7 @@ def configs(
     name: Annotated[str | None, typer.Argument(help="Print this one in full, with every default filled in.")] = None,
 ) -> None:
     """List the configurations that come with the package, or print one."""
-    with _errors_on_stderr():
+    with errors_on_stderr():
         if name is None:
             for bundled in bundled_configs():
                 first = (CONFIGS / f"{bundled}.yaml").read_text(encoding="utf-8").splitlines()[0]
@@ -146,19 +144,6 @@ def _overrides(options: dict[str, Any], assignments: list[str]) -> dict[str, Any
     if given.get("seed") == "none":
         given["seed"] = None
     return given | parse_assignments(assignments)
-
-
-@contextmanager
-def _errors_on_stderr() -> Iterator[None]:
-    try:
-        yield
-    except LineageError as error:
-        typer.echo(f"error: {error.message}", err=True)
-        for problem in getattr(error, "problems", ()):
-            typer.echo(f"  {problem}", err=True)
-        if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
-        raise SystemExit(error.exit_code) from error
 
 
 def main() -> None:

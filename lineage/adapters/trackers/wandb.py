@@ -75,7 +75,7 @@ class WandbTracker:
         self._update({"lineage": facts, "lineage_run_id": run.id})
         offline = bool(getattr(self._run, "offline", False))
         called = {"id": self._run.id, "project": self._run.project, "mode": "offline" if offline else "online"}
-        return called | {"directory": str(self._run.settings.sync_dir), "url": None if offline else self._run.url}
+        return called | {"directory": str(Path(self._run.settings.sync_dir).absolute()), "url": None if offline else self._run.url}
 
     def input_used(self, run: Run, item: InputRecord) -> None:
         """Put the dataset's URI, commit id and view id into the config, nested and flat, and an input edge into the artifact graph."""
