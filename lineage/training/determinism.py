@@ -35,7 +35,7 @@ def make_deterministic(run: LiveRun, *, threads: int | None = None) -> dict[str,
     if run.seed is not None:
         random.seed(run.seed)
         np.random.seed(run.seed % 2**32)
-        torch.manual_seed(run.seed)
+        torch.manual_seed(run.seed % 2**64)
     os.environ.setdefault(_WORKSPACE, ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False

@@ -24,6 +24,7 @@ from lineage.adapters.datasets.deeplake import DeepLakeBackend
 from lineage.adapters.objects.folder import FolderObjectStore
 from lineage.errors import Conflict, IntegrityError, InvalidQuery, NotFound, Unavailable, UncommittedData, UsageError
 from lineage.model.dataset import InputRecord
+from lineage.model.source import Column
 from lineage.record.identity import class_names_of, record_input, recorded_rows
 from lineage.record.recheck import DataCheck, check_input
 from lineage.record.recorded_view import RecordedView
@@ -834,3 +835,47 @@ def test_class_names_are_read_at_the_version(backend: DeepLakeBackend, uri: str)
 
     assert class_names_of(backend.open(uri, "main", commit)) == {"labels": ("car", "van")}
     assert class_names_of(backend.open(uri, "main", backend.resolve(uri).version.commit_id)) == {"labels": ("van", "car")}
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------------
+
+
+COLUMNS = (Column(name="n", kind="array", dtype="int32", ndim=1), Column(name="sample_id", kind="text"))
+
+
+def fill(backend: DeepLakeBackend, folder: Path, samples: int = 2) -> None:
+    writer = backend.write(f"file://{folder}", COLUMNS, source={"digest": "x"})
+    writer.append({"n": [np.array([row], "int32") for row in range(samples)], "sample_id": [str(row) for row in range(samples)]})
+    writer.complete("all")
+
+
+def test_what_a_killed_upload_left_behind_is_tidied(backend: DeepLakeBackend, tmp_path: Path) -> None:
+    """A half-made folder of a process that is gone is removed; that of one that is still at work stays; odd names are no patterns."""
+    folder = tmp_path / "a [b] ds"
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    gone, living = (tmp_path / f".{folder.name}.creating-{process}" for process in (done.pid, 1))
+    other = tmp_path / f".a b ds.creating-{done.pid}"
+    for path in (gone, living, other):
+        path.mkdir()
+        (path / "x").touch()
+    folder.mkdir()
+
+    fill(backend, folder)
+
+    assert (gone.exists(), living.exists(), other.exists()) == (False, True, True)
+    assert backend.resolve(f"file://{folder}").rows.tolist() == [0, 1]
+
+
+def test_a_folder_with_other_things_is_not_written_into(backend: DeepLakeBackend, uri: str, tmp_path: Path) -> None:
+    """A folder with files, somebody's dataset or a finished upload: a conflict, and nothing is touched."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("x")
+    fill(backend, tmp_path / "finished")
+
+    for folder in (tmp_path / "mine", folder_of(uri), tmp_path / "finished"):
+        before = sorted(str(path) for path in folder.rglob("*"))
+        with pytest.raises(Conflict, match=folder.name):
+            backend.write(f"file://{folder}", COLUMNS, source={"digest": "x"})
+        assert sorted(str(path) for path in folder.rglob("*")) == before
+    assert not list(tmp_path.glob(".*creating*"))

@@ -248,6 +248,9 @@ def test_determinism_is_set_and_recorded(run: Any) -> None:
         assert lineage.get(run.id).determinism == settings
         assert (settings["threads"], settings["seeded"]) == (1, ["python", "numpy", "torch"])
         assert settings["promise"].startswith("bitwise on CPUs")
+        for seed in (2**64 + 5, -3):
+            with lineage.start_run(seed=seed) as odd:
+                assert make_deterministic(odd)["seeded"] == ["python", "numpy", "torch"]
         with lineage.start_run() as loose:
             assert make_deterministic(loose)["promise"] == "none: the seed is not fixed"
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -46,13 +47,16 @@ class DeepLakeWriter:
             return
         # Made aside and renamed, so that a kill in between leaves no half-made dataset under the final name.
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.parent.glob(f".{folder.name}.creating-*"):
-            shutil.rmtree(leftover)
+        for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.creating-*"):
+            if not _is_running(leftover.name.rpartition("-")[2]):
+                shutil.rmtree(leftover)
         aside = folder.parent / f".{folder.name}.creating-{os.getpid()}"
         _make(f"file://{aside}", columns, self._source)
-        if folder.exists():
-            folder.rmdir()
-        aside.rename(folder)
+        try:
+            aside.rename(folder)  # an empty folder is replaced
+        except OSError as error:
+            shutil.rmtree(aside)
+            raise Conflict(f"{folder} was made by somebody else meanwhile", hint="choose another address, or upload again") from error
 
     def _continue(self, columns: Sequence[Column]) -> Any:
         dataset = deeplake.open(self._uri)
@@ -96,6 +100,16 @@ class DeepLakeWriter:
             self._dataset.metadata[_MARK] = {"state": "complete", "source": self._source}
             self._dataset.commit(message)
             return version_of(self._uri, self._dataset)
+
+
+def _is_running(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _make(uri: str, columns: Sequence[Column], source: Mapping[str, Any]) -> None:

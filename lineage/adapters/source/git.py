@@ -1,4 +1,4 @@
-"""Code in git: captured as a commit through a temporary index, put back as a detached clone.
+"""Code in git: captured as a commit through a temporary index, put back as a repository that borrows the objects.
 
 Nothing of the user's is touched: not the index, the files, HEAD, the reflog or the configuration. Capture starts git directly, because
 importing GitPython costs more than the whole capture; checking out, where a tenth of a second does not matter, uses it.
