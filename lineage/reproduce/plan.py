@@ -127,9 +127,9 @@ def _code(ports: Ports, run: Run) -> Ingredient:
     if reason is not None:
         return Ingredient(name="code", status="missing", severity="blocker", recorded=recorded, found="not found", detail=(reason,))
     if code.left_out:
-        detail = f"untracked files were too large to keep: {', '.join(code.left_out[:3])}"
+        detail = f"not kept with the code (large untracked files, repositories inside this one): {', '.join(code.left_out[:3])}"
         return Ingredient(
-            name="code", status="missing", severity="warning", recorded=recorded, found="all but large untracked files", detail=(detail,)
+            name="code", status="missing", severity="warning", recorded=recorded, found="all but what is named", detail=(detail,)
         )
     return Ingredient(name="code", status="ready", recorded=recorded, found=f"snapshot {code.snapshot_sha[:10]} reachable")
 
