@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -13,6 +14,7 @@ import typer
 from lineage.cli.output import AsJson, print_json, say
 from lineage.errors import LineageError
 from lineage.lookup.runs import find_runs
+from lineage.model.run import Run
 from lineage.ports import Ports, RunQuery
 from lineage.settings import load_settings
 from lineage.wiring import wire
@@ -61,7 +63,7 @@ def _store() -> list[Finding]:
         runs = find_runs(ports.runs, ports.liveness, RunQuery())
     except LineageError as error:
         return [Finding("store", "broken", error.message, error.hint)]
-    findings = [Finding("store", "ok", f"{ports.runs.location}, {len(runs)} runs"), _objects(ports)]
+    findings = [Finding("store", "ok", f"{ports.runs.location}, {len(runs)} runs"), _objects(ports, runs)]
     workspaces = ports.folder / "workspaces"
     kept = len(list(workspaces.iterdir())) if workspaces.is_dir() else 0
     if kept:
@@ -69,9 +71,9 @@ def _store() -> list[Finding]:
     return findings
 
 
-def _objects(ports: Ports) -> Finding:
-    needed = {digest for run in ports.runs.find(RunQuery()) for item in run.inputs for digest in (item.rows_object, item.digests_object)}
-    needed |= {item.digest for run in ports.runs.find(RunQuery()) for item in run.outputs if item.kind != "dataset"}
+def _objects(ports: Ports, runs: Sequence[Run]) -> Finding:
+    needed = {digest for run in runs for item in run.inputs for digest in (item.rows_object, item.digests_object)}
+    needed |= {item.digest for run in runs for item in run.outputs if item.kind != "dataset"}
     missing = sorted(digest for digest in needed if not ports.objects.has(digest))
     if missing:
         return Finding(

@@ -43,8 +43,8 @@ def find_runs(runs: RunStore, liveness: Liveness, query: RunQuery) -> list[Run]:
     if query.state in (RunState.running, RunState.aborted):
         for run in runs.find(RunQuery(state=RunState.running)):
             settle(runs, liveness, run)  # or a run that just died would be missed, or listed as running
-    found = [settle(runs, liveness, run) for run in runs.find(query)]
-    return [run for run in found if query.state is None or run.state is query.state]
+        return runs.find(query)
+    return [settle(runs, liveness, run) for run in runs.find(query)]
 
 
 def settle(runs: RunStore, liveness: Liveness, run: Run) -> Run:

@@ -117,17 +117,15 @@ def _verify(ports: Ports, run: Run, replica: Run, plan: Plan, status: int, last:
     if status != 0 and run.state is RunState.finished:
         verdict = Verdict.inconclusive
         reason = f"the command ended with status {status}" + (f": {last[-1].strip()}" if last else "")
-    elif verdict is Verdict.diverged and run.state is not RunState.finished:
-        first = next(change for change in comparison.changes if not change.same)
-        verdict, reason = Verdict.inconclusive, f"the original ended as {run.state.value}; {first.subject}: {first.detail}"
     elif verdict is Verdict.inconclusive:
         reason = "the run logged no metric and no artifact, so there is no result to compare"
     elif verdict is Verdict.diverged:
         first = next(change for change in comparison.changes if not change.same)
         reason = f"{first.subject}: {first.detail}"
-    ports.runs.append(
-        run.id, Reproduced(at=datetime.now(UTC), reproduction=Reproduction(run_id=replica.id, verdict=verdict.value, at=datetime.now(UTC)))
-    )
+        if run.state is not RunState.finished:
+            verdict, reason = Verdict.inconclusive, f"the original ended as {run.state.value}; {reason}"
+    now = datetime.now(UTC)
+    ports.runs.append(run.id, Reproduced(at=now, reproduction=Reproduction(run_id=replica.id, verdict=verdict.value, at=now)))
     return Report(run_id=run.id, verdict=verdict, plan=plan, comparison=comparison, replica_id=replica.id, reason=reason)
 
 
