@@ -24,7 +24,7 @@ help: ## list the targets
 
 setup: $(SETUP_DONE) ## make .venv from the lock; nothing to do when lock and pyproject.toml have not changed
 
-$(SETUP_DONE): requirements.lock requirements-bootstrap.lock pyproject.toml scripts/setup.sh
+$(SETUP_DONE): requirements.lock requirements-bootstrap.lock requirements-build.lock pyproject.toml scripts/setup.sh
 	@sh scripts/setup.sh
 
 demo: setup ## pictures, dataset, view, training, look-ups, verified reproduction: the whole path on 2 cores
@@ -63,6 +63,7 @@ COMPILE := env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX
 lock: setup ## pin the newest allowed versions again; ARGS='--upgrade-package torch' for one, ARGS=--upgrade for all
 	$(COMPILE) --all-extras $(ARGS) --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra postgres --extra service --constraints requirements.lock --output-file requirements-service.lock pyproject.toml
+	echo setuptools | $(COMPILE) --no-annotate --output-file requirements-build.lock -
 	@{ echo '# Made by: make lock. The installer alone, as pinned in requirements.lock.'; \
 	   awk '/^[^ #]/ {mine = /^uv==/} mine && !/^ *#/' requirements.lock; } > requirements-bootstrap.lock
 

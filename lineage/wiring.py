@@ -13,9 +13,12 @@ from lineage.adapters.environment.local import LocalEnvironmentProbe
 from lineage.adapters.executors.subprocess import SubprocessExecutor
 from lineage.adapters.objects.folder import FolderObjectStore
 from lineage.adapters.source.git import GitSourceControl
+from lineage.adapters.stores.database import Database
 from lineage.adapters.stores.liveness import FileLiveness
+from lineage.adapters.stores.row_index import SqlRowIndex
+from lineage.adapters.stores.sql import SqlRunStore
 from lineage.errors import MissingExtra, UsageError
-from lineage.ports import DatasetBackend, Importer, Ports, RunStore, Tracker
+from lineage.ports import DatasetBackend, Exporter, Importer, Pictures, Ports, Tracker
 from lineage.settings import Settings, load_settings
 
 
@@ -28,14 +31,16 @@ def wire(settings: Settings | None = None) -> Ports:
     settings = settings or load_settings()
     folder = settings.folder
     is_new = not folder.exists()
-    runs = _run_store(settings)
+    database = _database(settings)
     if is_new:
         _keep_out_of_git(folder)
     return Ports(
-        runs=runs,
+        runs=SqlRunStore(database),
+        rows=SqlRowIndex(database),
         objects=FolderObjectStore(folder / "objects"),
         liveness=FileLiveness(folder / "locks"),
-        datasets=_dataset_backend,
+        datasets=functools.partial(_dataset_backend, folder),
+        pictures=_pictures,
         source=GitSourceControl(),
         environment=LocalEnvironmentProbe(folder / "cache"),
         executor=SubprocessExecutor(),
@@ -59,17 +64,38 @@ def importer(name: str) -> Importer:
     return made
 
 
-def _run_store(settings: Settings) -> RunStore:
-    if settings.store.startswith(("postgresql://", "postgres://")):
-        store: Any = _load("lineage.adapters.stores.postgres", "psycopg", "postgres").PostgresRunStore(settings.store)
-    else:
-        store = _load("lineage.adapters.stores.sqlite", "sqlite3", "").SqliteRunStore(Path(settings.store) / "lineage.sqlite")
-    made: RunStore = store
+def exporter(name: str) -> Exporter:
+    """The exporter registered under ``name`` in the entry point group ``lineage.exporters``.
+
+    Raises:
+        UsageError: There is none; the known ones are named.
+    """
+    from importlib.metadata import entry_points
+
+    known = {point.name: point for point in entry_points(group="lineage.exporters")}
+    if name not in known:
+        raise UsageError(f"no exporter '{name}'", hint=f"known: {', '.join(sorted(known)) or 'none is installed'}")
+    made: Exporter = known[name].load()()
     return made
 
 
-def _dataset_backend() -> DatasetBackend:
-    made: DatasetBackend = _load("lineage.adapters.datasets.deeplake", "deeplake", "deeplake").DeepLakeBackend()
+def _database(settings: Settings) -> Database:
+    if settings.store.startswith(("postgresql://", "postgres://")):
+        found: Any = _load("lineage.adapters.stores.postgres", "psycopg", "postgres").PostgresDatabase(settings.store)
+    else:
+        found = _load("lineage.adapters.stores.sqlite", "sqlite3", "").SqliteDatabase(Path(settings.store) / "lineage.sqlite")
+    made: Database = found
+    return made
+
+
+def _dataset_backend(folder: Path) -> DatasetBackend:
+    from lineage.adapters.datasets.choose import ChoosingBackend  # NumPy comes with it
+
+    return ChoosingBackend(folder / "cache")
+
+
+def _pictures() -> Pictures:
+    made: Pictures = _load("lineage.adapters.pictures.imagehash", "imagehash", "pictures").ImageHashPictures()
     return made
 
 

@@ -55,7 +55,9 @@ rm -f "$marker"
 uv() { "$venv/bin/uv" "$@" --quiet --python "$venv/bin/python"; }
 say "installing what requirements.lock names (several GB are fetched the first time)"
 # Compiled here once: where PYTHONDONTWRITEBYTECODE is set, each process would otherwise compile torch again (10 s).
-uv pip sync --require-hashes --only-binary :all: --compile-bytecode requirements.lock
+# Wheels only, except one package that DVC needs and that has none; it is pure Python, and what builds it is pinned, too.
+uv pip sync --require-hashes --only-binary :all: --no-binary antlr4-python3-runtime --build-constraints requirements-build.lock \
+    --compile-bytecode requirements.lock
 uv pip install --offline --no-deps --no-build-isolation --editable .
 
 printf '%s\n' "$here" > "$marker"

@@ -42,7 +42,7 @@ def normalise_uri(uri: str, base: Path | None = None) -> str:
     """The one spelling of a dataset's address: absolute, without credentials.
 
     Local folders become ``file:///absolute/path`` (unquoted, as Deep Lake reads them); user names, passwords and query strings are dropped
-    from other addresses.
+    from other addresses. ``dvc://`` is for local folders, too; the path of a ``.dvc`` file stands for the data that it tracks.
 
     Args:
         uri: A path, ``file://`` address or any other ``scheme://`` address.
@@ -55,13 +55,16 @@ def normalise_uri(uri: str, base: Path | None = None) -> str:
     if not uri.strip():
         raise UsageError("the dataset address is empty", hint="give a folder or an address such as s3://bucket/dataset")
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
-    if scheme is None or scheme[1].lower() == "file":
+    if scheme is None or scheme[1].lower() in ("file", "dvc"):
         typed = uri[len(scheme[0]) :] if scheme else uri
         try:
             path = Path(typed).expanduser()
         except RuntimeError as error:
             raise UsageError(f"the dataset address '{typed}' names a home folder that is not known") from error
         absolute = _clean(path if path.is_absolute() else (base or Path.cwd()) / path)
+        tracked = absolute.suffix == ".dvc"
+        if tracked or (scheme is not None and scheme[1].lower() == "dvc"):
+            return f"dvc://{absolute.with_suffix('') if tracked else absolute}"
         _refuse_at_sign(str(absolute))
         return f"file://{absolute}"
     parts = urlsplit(uri, allow_fragments=False)  # a '#' is an ordinary character in the name of an object
@@ -153,7 +156,9 @@ class InputRecord(BaseModel):
         rows_digest: Digest of the ordered source positions.
         content_digest: Root over the rows' content in order, and class names.
         rows_object: Object that holds the ordered source positions.
-        digests_object: Object that holds a picture digest and a row digest for each row.
+        space: Numbering of rows that the positions belong to: dataset versions that only appended to one another share it.
+        ledger_object: Object that leads to a picture digest and a row digest for each row (``lineage.record.ledger``).
+        digests_object: The same in records of the first release: both digests of each row of the view, in view order.
         columns: Column name to type, as the backend spells it.
     """
 
@@ -174,12 +179,19 @@ class InputRecord(BaseModel):
     rows_digest: Digest
     content_digest: Digest
     rows_object: Digest
-    digests_object: Digest
+    space: str | None = None
+    ledger_object: Digest | None = None
+    digests_object: Digest | None = None
     columns: dict[str, str]
     class_names: dict[str, tuple[str, ...]] = {}
     manifest: LogManifest | None = None
     backend: str
     used_at: datetime
+
+    @property
+    def view_key(self) -> str | None:
+        """Name of this set of rows in the row index; ``None`` in records of the first release."""
+        return None if self.space is None else f"{self.space}/{self.rows_digest.partition(':')[2]}"
 
     @field_validator("role")
     @classmethod

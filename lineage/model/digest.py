@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator
+
+from lineage.model.rows import RowEncoder
 
 if TYPE_CHECKING:
     from lineage.model.dataset import RowIndex
@@ -76,48 +77,13 @@ def digest_of_json(value: Any) -> str:
     return digest_of_bytes(canonical_json(value))
 
 
-# --- rows -------------------------------------------------------------------------------------------------------------
-#
-# Each column value enters a row's digest as a header (name, type, byte count) and its bytes. The header makes the encoding
-# injective: no two different rows share one byte string, whatever the values hold.
-
-
-def _encode(name: str, value: Any) -> tuple[bytes, bytes | memoryview]:
-    body: bytes | memoryview
-    if value is None:
-        kind, body = "null", b""
-    elif isinstance(value, bytes | bytearray | memoryview):
-        kind, body = "bytes", bytes(value)
-    elif isinstance(value, str):
-        kind, body = "text", value.encode()
-    elif isinstance(value, list | tuple):
-        kind, body = f"list {len(value)}", _encode_all((str(i), item) for i, item in enumerate(value))
-    elif isinstance(value, Mapping):
-        kind, body = f"mapping {len(value)}", _encode_all((str(key), value[key]) for key in sorted(value))
-    else:
-        import numpy as np  # see RowIndex in lineage.model.dataset
-
-        array = np.asarray(value)
-        if array.dtype.hasobject:
-            raise TypeError(f"column '{name}' holds {type(value).__name__} values, which have no fixed bytes to digest")
-        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        # A structured type's short name tells its size only.
-        element = array.dtype.str if array.dtype.names is None else repr(array.dtype.descr)
-        kind, body = f"array {element} {array.shape}", np.ascontiguousarray(array).tobytes()
-    return f"{len(name.encode())} {name} {kind} {len(body)}\n".encode(), body
-
-
-def _encode_all(items: Iterable[tuple[str, Any]]) -> bytes:
-    return b"".join(part for name, item in items for part in _encode(name, item))
-
-
 def digest_of_picture(encoded: bytes | memoryview) -> bytes:
     """SHA-256 of one picture's encoded bytes, 32 bytes raw: it equals ``sha256sum`` of the file it came from."""
     return hashlib.sha256(encoded).digest()
 
 
 def digest_of_row(annotations: dict[str, Any], pictures: dict[str, bytes]) -> bytes:
-    """SHA-256 of one row, 32 bytes raw.
+    """SHA-256 of one row as ``lineage.model.rows`` writes it, 32 bytes raw.
 
     Args:
         annotations: Every column but the pictures: arrays, texts, ``None``.
@@ -126,15 +92,9 @@ def digest_of_row(annotations: dict[str, Any], pictures: dict[str, bytes]) -> by
     Raises:
         TypeError: A value has no fixed bytes (object arrays).
     """
-    state = hashlib.sha256()
-    for name in sorted(annotations):
-        header, body = _encode(name, annotations[name])
-        state.update(header)
-        state.update(body)
-    for name in sorted(pictures):
-        state.update(f"{len(name.encode())} {name} picture 32\n".encode())
-        state.update(pictures[name])
-    return state.digest()
+    encode = RowEncoder(annotations, pictures)
+    values = [annotations[name] for name in encode.names]
+    return hashlib.sha256(encode(values, [pictures[name] for name in encode.pictures])).digest()
 
 
 def digest_of_rows(rows: RowIndex) -> str:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from lineage.errors import IntegrityError
 from lineage.model.dataset import InputRecord
 from lineage.model.digest import digest_of_bytes
-from lineage.model.run import Artifact, Reproduction, Run, RunState
+from lineage.model.run import Artifact, FindEnvironment, Reproduction, RowsRead, Run, RunState, UsedArtifact
 
 
 class _Event(BaseModel):
@@ -53,6 +53,20 @@ class InputUsed(_Event):
     input: InputRecord
 
 
+class RowsSeen(_Event):
+    """Rows of an input were read."""
+
+    kind: Literal["rows_seen"] = "rows_seen"
+    reads: RowsRead
+
+
+class ArtifactUsed(_Event):
+    """A file was read that decides the result: base weights, for example."""
+
+    kind: Literal["artifact_used"] = "artifact_used"
+    artifact: UsedArtifact
+
+
 class ArtifactMade(_Event):
     """A file, or a dataset version, was made."""
 
@@ -83,7 +97,9 @@ class Reproduced(_Event):
     reproduction: Reproduction
 
 
-Event = Annotated[Started | Described | InputUsed | ArtifactMade | Noted | Ended | Reproduced, Field(discriminator="kind")]
+Event = Annotated[
+    Started | Described | InputUsed | RowsSeen | ArtifactUsed | ArtifactMade | Noted | Ended | Reproduced, Field(discriminator="kind")
+]
 parse_event: TypeAdapter[Event] = TypeAdapter(Event)
 
 
@@ -116,6 +132,10 @@ def apply(run: Run | None, event: Event) -> Run:
             )
         case InputUsed():
             return run.model_copy(update={"inputs": (*run.inputs, event.input)})
+        case RowsSeen():
+            return run.model_copy(update={"reads": _merged(run.reads, event.reads)})
+        case ArtifactUsed():
+            return run.model_copy(update={"uses": (*run.uses, event.artifact)})
         case ArtifactMade():
             kept = tuple(item for item in run.outputs if item.name != event.artifact.name)
             return run.model_copy(update={"outputs": (*kept, event.artifact)})
@@ -129,20 +149,35 @@ def apply(run: Run | None, event: Event) -> Run:
             return run.model_copy(update={"reproductions": (*run.reproductions, event.reproduction)})
 
 
+def _merged(known: tuple[RowsRead, ...], new: RowsRead) -> tuple[RowsRead, ...]:
+    # A hundred epochs over the same rows are one entry.
+    for number, item in enumerate(known):
+        if item.last_epoch is not None and item.model_copy(update={"first_epoch": None, "last_epoch": None}) == new.model_copy(
+            update={"first_epoch": None, "last_epoch": None}
+        ):
+            if new.first_epoch == item.last_epoch + 1:
+                return (*known[:number], item.model_copy(update={"last_epoch": new.last_epoch}), *known[number + 1 :])
+            if new.first_epoch == item.first_epoch and new.last_epoch == item.last_epoch:
+                return known
+    return (*known, new)
+
+
 def chain_digest(previous: str | None, payload: str) -> str:
     """Digest of an event's text and of the one before it."""
     return digest_of_bytes((previous or "").encode(), b"\n", payload.encode())
 
 
-def replay(events: Iterable[tuple[str, str]], run_id: str) -> Run:
+def replay(events: Iterable[tuple[str, str]], run_id: str, find_environment: FindEnvironment | None = None) -> Run:
     """Fold stored events and check their chain.
 
     Args:
         events: (payload text, stored chain digest) in order.
         run_id: Named in errors.
+        find_environment: For events that name their environment by digest (``RunStore.environment``).
 
     Raises:
-        IntegrityError: An event was changed, lost, put elsewhere, or cannot be read by this release; its number is named.
+        IntegrityError: An event was changed, lost, put elsewhere, or cannot be read by this release; its number is named. Or its
+            environment is not what its digest says.
     """
     previous: str | None = None
     run: Run | None = None
@@ -153,7 +188,11 @@ def replay(events: Iterable[tuple[str, str]], run_id: str) -> Run:
                 f"record {run_id[:12]}, event {number}", expected=stored, found=found, hint="the record was altered after it was written"
             )
         try:
-            run = apply(run, parse_event.validate_json(payload))
+            run = apply(run, parse_event.validate_json(payload, context={"find_environment": find_environment}))
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"record {run_id[:12]}, event {number}, {error.what}", expected=error.expected, found=error.found, hint=error.hint
+            ) from error
         except ValueError as error:
             raise IntegrityError(
                 f"record {run_id[:12]}, event {number}",

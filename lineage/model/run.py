@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import BaseModel, ConfigDict, ValidationInfo, computed_field, field_validator
 
 from lineage.model.code import CodeVersion
 from lineage.model.dataset import InputRecord
@@ -14,6 +15,8 @@ from lineage.model.digest import Digest, digest_of_json
 from lineage.model.environment import Environment
 
 SCHEMA_VERSION = 1
+FindEnvironment = Callable[[str], Environment]
+"""Finds an environment by its digest: stores keep each once, and the digest in the record."""
 
 
 class RunState(StrEnum):
@@ -43,6 +46,45 @@ class Artifact(BaseModel):
     digest: Digest
     size_bytes: int
     details: dict[str, Any] = {}
+
+
+class UsedArtifact(BaseModel):
+    """A file that another run made (or nobody recorded), which this run started from: base weights, for example.
+
+    Attributes:
+        role: What it was used for, for example ``base``.
+        kind: ``model``, ``file``.
+        path: Where it was read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: str
+    kind: str
+    path: str
+    digest: Digest
+    size_bytes: int
+    used_at: datetime
+
+
+class RowsRead(BaseModel):
+    """Which rows of an input were really read, in a range of epochs that read the same ones.
+
+    Attributes:
+        ordinal: Number of the input in the run's record, counted from 0.
+        first_epoch: First epoch of the range; ``None`` for reads outside an epoch.
+        last_epoch: Last epoch of the range, included.
+        rows: How many different rows.
+        positions_object: Object with the positions in the view (``lineage.record.reads``); ``None`` when every row was read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ordinal: int
+    first_epoch: int | None
+    last_epoch: int | None
+    rows: int
+    positions_object: Digest | None = None
 
 
 class Reproduction(BaseModel):
@@ -80,6 +122,8 @@ class Run(BaseModel):
         working_directory: Where it was started, relative to the repository's top folder when inside it.
         process_ordinal: How many runs its process had begun before it.
         determinism: Settings that decide the bits: seeds taken, thread counts, deterministic algorithms, and the promise they allow.
+        reads: Which rows of the inputs were really read, by epoch, as far as it was observed.
+        uses: Files of other runs that it started from.
         trackers: What other systems call this run, by system.
         notes: What could not be found out or recorded, one sentence each.
         reproduces: The run that this one was made to repeat.
@@ -106,6 +150,8 @@ class Run(BaseModel):
     host: str = ""
     user: str = ""
     inputs: tuple[InputRecord, ...] = ()
+    reads: tuple[RowsRead, ...] = ()
+    uses: tuple[UsedArtifact, ...] = ()
     config: dict[str, Any] = {}
     seed: int | None = None
     determinism: dict[str, Any] = {}
@@ -116,6 +162,12 @@ class Run(BaseModel):
     error: str | None = None
     reproduces: str | None = None
     reproductions: tuple[Reproduction, ...] = ()
+
+    @field_validator("environment", mode="before")
+    @classmethod
+    def _environment_by_digest(cls, value: Any, info: ValidationInfo) -> Any:
+        find: FindEnvironment | None = (info.context or {}).get("find_environment")
+        return find(value) if isinstance(value, str) and find is not None else value
 
     @computed_field  # type: ignore[prop-decorator]  # pydantic documents this stacking; mypy cannot express it
     @property

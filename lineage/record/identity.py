@@ -1,76 +1,20 @@
-"""The identity of a view: digests over every row, in order."""
+"""The identity of a view: which rows, in which order, with which content."""
 
 from __future__ import annotations
 
 import zlib
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from lineage.errors import IntegrityError
-from lineage.model.dataset import InputRecord, RowIndex, View
-from lineage.model.digest import digest_of_picture, digest_of_row, digest_of_rows, digest_of_view
-from lineage.ports import DatasetBackend, DatasetReader, ObjectStore, Progress, no_progress
+from lineage.model.dataset import InputRecord, View
+from lineage.model.digest import digest_of_rows, digest_of_view
+from lineage.ports import DatasetBackend, DatasetReader, ObjectStore, Progress, RowIndex, no_progress
+from lineage.record.ledger import Ledger, RowDigests, RowNames
+from lineage.record.spaces import digested_rows
 
-_BATCH_ROWS = 256
-DIGEST_BYTES = 32
-
-
-class RowDigests:
-    """Digests of a view's rows.
-
-    Attributes:
-        pictures: 32 bytes a row: SHA-256 of the picture's encoded bytes (of all pictures' digests when a row has several).
-        rows: 32 bytes a row: SHA-256 of the whole row.
-    """
-
-    def __init__(self, pictures: bytes, rows: bytes) -> None:
-        self.pictures = pictures
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows) // DIGEST_BYTES
-
-    def to_bytes(self) -> bytes:
-        """Both, one after the other."""
-        return self.pictures + self.rows
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> RowDigests:
-        """The inverse of :meth:`to_bytes`."""
-        half = len(content) // 2
-        return cls(content[:half], content[half:])
-
-    def differing(self, other: RowDigests) -> tuple[list[int], list[int]]:
-        """Positions whose pictures differ, and positions whose rows differ, in two views of equal length."""
-        return _differing(self.pictures, other.pictures), _differing(self.rows, other.rows)
-
-
-def _differing(left: bytes, right: bytes) -> list[int]:
-    import numpy as np
-
-    a = np.frombuffer(left, np.uint8).reshape(-1, DIGEST_BYTES)
-    b = np.frombuffer(right, np.uint8).reshape(-1, DIGEST_BYTES)
-    return [int(i) for i in np.flatnonzero((a != b).any(axis=1))]
-
-
-def digest_rows(reader: DatasetReader, rows: RowIndex, progress: Progress = no_progress, what: str = "digesting rows") -> RowDigests:
-    """Read the rows as stored bytes, without decoding, and digest each.
-
-    Raises:
-        NotFound: A row or a file behind it is missing.
-        TypeError: A column holds values that have no fixed bytes.
-    """
-    pictures_of = [name for name, column in reader.columns.items() if column.kind == "image"]
-    pictures, digests = bytearray(), bytearray()
-    for start in range(0, len(rows), _BATCH_ROWS):
-        part = [int(row) for row in rows[start : start + _BATCH_ROWS]]
-        values = reader.read(part)
-        for i in range(len(part)):
-            own = {name: digest_of_picture(values[name][i]) for name in pictures_of}
-            annotations = {name: column[i] for name, column in values.items() if name not in own}
-            digests += digest_of_row(annotations, own)
-            pictures += next(iter(own.values())) if len(own) == 1 else digest_of_picture(b"".join(own[name] for name in sorted(own)))
-        progress(what, min(start + _BATCH_ROWS, len(rows)), len(rows))
-    return RowDigests(bytes(pictures), bytes(digests))
+if TYPE_CHECKING:
+    from lineage.model.dataset import RowIndex as Rows
 
 
 def class_names_of(reader: DatasetReader) -> dict[str, tuple[str, ...]]:
@@ -78,55 +22,73 @@ def class_names_of(reader: DatasetReader) -> dict[str, tuple[str, ...]]:
     return {name: column.class_names for name, column in reader.columns.items() if column.kind == "class_labels"}
 
 
-def record_input(backend: DatasetBackend, objects: ObjectStore, view: View, role: str, progress: Progress = no_progress) -> InputRecord:
-    """Compute a view's identity and keep its rows and digests in the object store."""
+def record_input(
+    backend: DatasetBackend, objects: ObjectStore, index: RowIndex, view: View, role: str, progress: Progress = no_progress
+) -> InputRecord:
+    """Find out a view's identity, keep its rows and digests in the object store, and enter it into the row index.
+
+    Rows of a version are digested once; a later view of it, or of a version that only appended, reads what is new.
+
+    Raises:
+        NotFound: A row or a file behind it is missing.
+        IntegrityError: The dataset is another one than the view was taken from, or was changed without a commit.
+    """
     reader = backend.open(view.version.uri, view.version.branch, view.version.commit_id)
-    if reader.version.dataset_id != view.version.dataset_id:
-        raise IntegrityError(
-            f"dataset {view.version.uri}", expected=f"id {view.version.dataset_id}", found=f"id {reader.version.dataset_id}"
-        )
-    manifest = backend.manifest(view.version)  # first: it finds files that must not be read
-    digests = digest_rows(reader, view.rows, progress, f"digesting {role} rows")
+    version = view.version
+    if reader.version.dataset_id != version.dataset_id:
+        raise IntegrityError(f"dataset {version.uri}", expected=f"id {version.dataset_id}", found=f"id {reader.version.dataset_id}")
+    manifest = backend.manifest(version)  # first: it finds files that must not be read
+    found = digested_rows(backend, objects, index, reader, manifest, view.rows, progress, f"digesting {role} rows")
     names = class_names_of(reader)
-    return InputRecord(
+    item = InputRecord(
         role=role,
-        uri=view.version.uri,
-        dataset_id=view.version.dataset_id,
-        branch=view.version.branch,
-        branch_id=view.version.branch_id,
-        commit_id=view.version.commit_id,
+        uri=version.uri,
+        kind=backend.kind_of(version.uri),
+        dataset_id=version.dataset_id,
+        branch=version.branch,
+        branch_id=version.branch_id,
+        commit_id=version.commit_id,
         view_id=view.view_id,
         view_name=view.name,
         query=view.query,
         rows=len(view.rows),
-        rows_total=view.version.rows_total,
+        rows_total=version.rows_total,
         rows_digest=digest_of_rows(view.rows),
-        content_digest=digest_of_view(digests.rows, names),
+        content_digest=digest_of_view(found.ledger.take(view.rows).rows.tobytes(), names),
         rows_object=objects.put_bytes(pack_rows(view.rows)),
-        digests_object=objects.put_bytes(digests.to_bytes()),
+        space=found.space,
+        ledger_object=found.ledger_digest,
         columns=dict(reader.column_types),
         class_names=names,
         manifest=manifest,
-        backend=backend.name,
+        backend=backend.name_of(version.uri),
         used_at=datetime.now(UTC),
     )
+    enter_view(index, item, view.rows)
+    return item
 
 
-def pack_rows(rows: RowIndex) -> bytes:
+def enter_view(index: RowIndex, item: InputRecord, rows: Rows) -> None:
+    """Make an input's rows findable."""
+    if item.view_key is not None and item.space is not None and not index.has_view(item.view_key):
+        index.add_view(item.view_key, item.space, rows)
+
+
+def pack_rows(rows: Rows) -> bytes:
     """Ordered positions, compressed: differences between neighbours are small and repeat."""
     import numpy as np
 
     return zlib.compress(np.diff(rows, prepend=0).astype("<i8").tobytes(), 6)
 
 
-def unpack_rows(content: bytes) -> RowIndex:
+def unpack_rows(content: bytes) -> Rows:
     """The inverse of :func:`pack_rows`."""
     import numpy as np
 
     return np.cumsum(np.frombuffer(zlib.decompress(content), "<i8")).astype(np.int64)
 
 
-def recorded_rows(objects: ObjectStore, item: InputRecord) -> RowIndex:
+def recorded_rows(objects: ObjectStore, item: InputRecord) -> Rows:
     """The ordered source positions of a recorded input, checked.
 
     Raises:
@@ -138,3 +100,51 @@ def recorded_rows(objects: ObjectStore, item: InputRecord) -> RowIndex:
     if found != item.rows_digest:
         raise IntegrityError(f"rows of input '{item.role}'", expected=item.rows_digest, found=found)
     return rows
+
+
+def recorded_digests(objects: ObjectStore, item: InputRecord, rows: Rows) -> RowDigests:
+    """Digests of a recorded input's ``rows``, in view order, checked against the root in its record.
+
+    Raises:
+        NotFound: An object is gone.
+        IntegrityError: They are not what the record says.
+    """
+    if item.ledger_object is not None:
+        digests = Ledger.load(objects, item.ledger_object).take(rows)
+    elif item.digests_object is not None:
+        digests = RowDigests.from_bytes(objects.get_bytes(item.digests_object))
+    else:
+        raise IntegrityError(f"input '{item.role}'", expected="digests of its rows", found="none in the record")
+    found = digest_of_view(digests.rows.tobytes(), item.class_names)
+    if found != item.content_digest:
+        raise IntegrityError(f"digests of input '{item.role}'", expected=item.content_digest, found=found)
+    return digests
+
+
+def digests_at(objects: ObjectStore, item: InputRecord, rows: Rows, part: slice) -> RowDigests:
+    """Digests of some of a recorded input's ``rows``, without the check of the root over all of them.
+
+    Raises:
+        NotFound: An object is gone.
+        IntegrityError: An object is not what its digest says.
+    """
+    if item.ledger_object is not None:
+        return Ledger.load(objects, item.ledger_object).take(rows[part])
+    return recorded_digests(objects, item, rows)[part]
+
+
+def recorded_names(objects: ObjectStore, item: InputRecord, rows: Rows) -> RowNames:
+    """Sample ids and sequences of a recorded input's ``rows``, in view order, as far as they were recorded."""
+    return RowNames() if item.ledger_object is None else Ledger.load(objects, item.ledger_object).names(rows)
+
+
+def objects_of(objects: ObjectStore, item: InputRecord) -> set[str]:
+    """Every object that the record of an input relies on."""
+    needed = {item.rows_object}
+    if item.digests_object is not None:
+        needed.add(item.digests_object)
+    if item.ledger_object is not None:
+        needed.add(item.ledger_object)
+        if objects.has(item.ledger_object):
+            needed.update(Ledger.load(objects, item.ledger_object).objects())
+    return needed

@@ -13,18 +13,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lineage.errors import IntegrityError, LineageError, NotFound
-from lineage.model.dataset import check_role, normalise_uri
-from lineage.model.event import ArtifactMade, Described, Ended, InputUsed, Noted
+from lineage.errors import LineageError, NotFound
+from lineage.model.dataset import check_role
+from lineage.model.event import ArtifactMade, ArtifactUsed, Described, Ended, Event, InputUsed, Noted
 from lineage.model.plain import plain
-from lineage.model.run import Artifact, Run, RunState
+from lineage.model.run import Artifact, Run, RunState, UsedArtifact
 from lineage.model.secrets import redact_text, redact_values
 from lineage.ports import Ports, Progress, Tracker, no_progress
-from lineage.record.identity import record_input, recorded_rows
+from lineage.record.inputs import Inputs
 from lineage.record.metrics import MetricBuffer
-from lineage.record.recheck import check_input
 from lineage.record.recorded_view import RecordedView
 from lineage.record.reproducing import Reproducing
+from lineage.record.used import describe_used
 
 
 class LiveRun:
@@ -42,7 +42,7 @@ class LiveRun:
         self._is_owner = is_owner
         self._metrics = MetricBuffer(ports.runs, run.id)
         self._failed_trackers: set[str] = set()
-        self._roles_used: dict[str, int] = {}
+        self._inputs = Inputs(ports, self._append, self.note, reproducing)
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._open = True
@@ -98,11 +98,12 @@ class LiveRun:
         In a reproduction the recorded rows of the original are opened instead, after every one was checked.
 
         Args:
-            dataset: Address or path, or an open Deep Lake dataset.
+            dataset: Address or path, or an open Deep Lake dataset. A plain folder, or data that DVC tracks (the path, or its ``.dvc``
+                file), is read as one row for each file.
             role: ``train``, ``validation``, ``test`` or another lower-case word.
             view: Name or id of a saved view; the whole dataset without one.
-            query: A query instead of a saved view.
-            commit_id: The dataset's commit; the newest without one.
+            query: A query instead of a saved view; for folders and DVC a pattern of paths such as ``images/*.jpg``.
+            commit_id: The dataset's commit; the newest without one. For DVC any git revision.
             branch: The dataset's branch; ``main`` without one.
             progress: Told of rows digested.
 
@@ -111,52 +112,31 @@ class LiveRun:
             UsageError: The role is no lower-case word, or the address cannot be one.
             UncommittedData: An open dataset with changes that no commit holds.
             InvalidQuery: The query cannot be answered or keeps no row.
-            IntegrityError: In a reproduction: the data are not what was recorded.
+            IntegrityError: The dataset was changed without a commit; in a reproduction: the data are not what was recorded.
         """
         self._check_open()
-        check_role(role)
-        backend = self._ports.datasets()
-        if self._reproducing is not None:
-            opened = self._open_recorded(self._reproducing, role, progress)
-            if opened is not None:
-                return opened
-        if isinstance(dataset, str | os.PathLike):
-            uri = normalise_uri(os.fspath(dataset))
-        else:
-            uri = normalise_uri(backend.address_of(dataset))
-            own_branch = str(dataset.current_branch.name)
-            if view is None and branch in (None, own_branch):
-                # An open dataset means what it shows: its branch and version, not the newest rows of main.
-                branch, commit_id = own_branch, commit_id or str(dataset.version)
-        chosen = backend.resolve(uri, branch=branch, commit_id=commit_id, view=view, query=query)
-        item = record_input(backend, self._ports.objects, chosen, role, progress)
-        self._used(item)
-        if item.manifest is not None and item.manifest.gaps:
-            self.note(f"the log of {uri} has gaps ({', '.join(item.manifest.gaps[:3])}): a writer may still change commit {item.commit_id}")
-        return RecordedView(backend, item, chosen.rows, uri=uri, branch=item.branch, commit_id=item.commit_id, seed=self.seed)
+        return self._inputs.use(
+            dataset, check_role(role), view=view, query=query, commit_id=commit_id, branch=branch, seed=self.seed, progress=progress
+        )
 
-    def _open_recorded(self, reproducing: Reproducing, role: str, progress: Progress) -> RecordedView | None:
-        ordinal = self._roles_used.get(role, 0)
-        self._roles_used[role] = ordinal + 1
-        recorded = reproducing.input(role, ordinal)
-        if recorded is None:
-            self.note(f"input '{role}' number {ordinal + 1} is not in the record of {reproducing.original.id[:12]}")
-            return None
-        item, uri = recorded
-        backend = self._ports.datasets()
-        check = check_input(backend, self._ports.objects, item, uri, progress)
-        if check.status != "ready":
-            raise IntegrityError(
-                f"input '{role}'", expected=f"content {item.content_digest[:19]}…", found=check.detail[0] if check.detail else check.found
-            )
-        used = item.model_copy(update={"used_at": datetime.now(UTC)})
-        self._used(used)
-        rows = recorded_rows(self._ports.objects, item)
-        return RecordedView(backend, used, rows, uri=uri or item.uri, branch=check.branch, commit_id=check.commit_id, seed=self.seed)
+    def use_artifact(self, path: str | Path, *, role: str = "base", kind: str = "model") -> UsedArtifact:
+        """Record a file that decides the result and came from elsewhere: base weights of a fine-tuning, a tokenizer, an anchor table.
 
-    def _used(self, item: Any) -> None:
-        self._append(InputUsed(at=datetime.now(UTC), input=item))
-        self._tell("input_used", self._run, item)
+        When a recorded run made it, the new run inherits that run's data in look-ups (``lineage data``, ``models``, ``leaks``).
+
+        Args:
+            path: The file. Its content is recorded by digest; it is not copied.
+            role: What it is used for, a lower-case word.
+            kind: ``model`` or another word.
+
+        Raises:
+            NotFound: There is no such file.
+            IntegrityError: In a reproduction: it is not the file that was recorded.
+        """
+        self._check_open()
+        used = describe_used(Path(path), check_role(role), kind, self._relative(Path(path)), self.reproduced, len(self._run.uses))
+        self._append(ArtifactUsed(at=used.used_at, artifact=used))
+        return used
 
     def log(self, values: Mapping[str, Any], step: int | None = None) -> None:
         """Log numbers. Names that begin with ``timing/`` or ``system/`` are kept but never compared in a reproduction.
@@ -241,6 +221,7 @@ class LiveRun:
             except LineageError as lost:
                 self.note(lost.message)
                 warnings.warn(f"lineage: {lost.message}", stacklevel=2)
+            self._inputs.close()
             summary = self._plain_summary()
             if self._is_owner:
                 self._append(Ended(at=datetime.now(UTC), state=state, summary=summary, error=None if error is None else redact_text(error)))
@@ -291,9 +272,11 @@ class LiveRun:
         if not self._open:
             raise RuntimeError(f"run {self.id[:12]} is over; start another one")
 
-    def _append(self, event: Any) -> None:
+    def _append(self, event: Event) -> None:
         with self._lock:
             self._run = self._ports.runs.append(self.id, event)
+        if isinstance(event, InputUsed):
+            self._tell("input_used", self._run, event.input)
 
     def _tell(self, method: str, *arguments: Any) -> None:
         for tracker in self._trackers:

@@ -4,72 +4,198 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lineage.errors import IntegrityError
-from lineage.model.dataset import InputRecord, RowIndex
-from lineage.ports import DatasetBackend, DatasetReader
+from lineage.model.dataset import InputRecord
+from lineage.ports import DatasetBackend, DatasetReader, ObjectStore
+from lineage.record.archive import ArchiveReader
+from lineage.record.digesting import RowDigester
+from lineage.record.ledger import RowDigests
+from lineage.record.reads import ReadLog
+
+if TYPE_CHECKING:
+    from lineage.model.dataset import RowIndex as Rows
+
+Origin = Literal["dataset", "archive"]
+
+
+class Place(Protocol):
+    """Where rows are read, in a form that can go to another process."""
+
+    @property
+    def origin(self) -> Origin: ...
+
+    def open(self) -> DatasetReader:
+        """Open it in this process."""
+
+    def positions(self, rows: Rows) -> Rows:
+        """Where the reader has the rows with these source positions, in view order; int64, shape (n,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetPlace:
+    """A version of a dataset."""
+
+    backend: DatasetBackend
+    uri: str
+    branch: str
+    commit_id: str
+    origin: Origin = "dataset"
+
+    def open(self) -> DatasetReader:
+        """Open it in this process."""
+        return self.backend.open(self.uri, self.branch, self.commit_id)
+
+    def positions(self, rows: Rows) -> Rows:
+        """The source positions themselves."""
+        return rows
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivePlace:
+    """A kept copy in the object store."""
+
+    objects: ObjectStore
+    listing: str
+    item: InputRecord
+    origin: Origin = "archive"
+
+    def open(self) -> DatasetReader:
+        """Open it in this process."""
+        return ArchiveReader(self.objects, self.listing, self.item)
+
+    def positions(self, rows: Rows) -> Rows:
+        """An archive holds the view alone, in its order."""
+        import numpy as np
+
+        return np.arange(len(rows), dtype=np.int64)
 
 
 class RecordedView:
     """Rows of a dataset version as a record holds them.
 
-    It reopens address, branch and commit in every process that reads (no handle is pickled or carried over a fork) and reads by recorded
-    positions, so later commits, deletions or renamed views change nothing.
+    It opens address, branch and commit in every process that reads (no handle is pickled or carried over a fork) and reads by recorded
+    positions, so later commits, deletions or renamed views change nothing. Every row that is read whole is compared with its recorded
+    digest, and so is every picture: what a training step gets is what the record says, or it stops.
 
     Attributes:
         record: The recorded input.
         rows: Source positions in view order, int64, shape (n,).
         seed: Seed of the run that uses it.
+        reads: Notes what is read, in the process that made the run; ``None`` elsewhere.
     """
 
     def __init__(
-        self, backend: DatasetBackend, record: InputRecord, rows: RowIndex, *, uri: str, branch: str, commit_id: str, seed: int | None
+        self, record: InputRecord, rows: Rows, digests: RowDigests, place: Place, *, seed: int | None = None, reads: ReadLog | None = None
     ) -> None:
         self.record = record
         self.rows = rows
         self.seed = seed
-        self._backend = backend
-        self._address = (uri, branch, commit_id)
+        self.reads = reads
+        self._digests = digests
+        self._place = place
+        self._positions = place.positions(rows)
         self._reader: DatasetReader | None = None
+        self._digester: RowDigester | None = None
         self._reader_pid: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_reader": None, "_reader_pid": None}
+        return self.__dict__ | {"_reader": None, "_digester": None, "_reader_pid": None, "reads": None}
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __repr__(self) -> str:
-        return f"<RecordedView {self.record.role}: {len(self)} rows of {self.record.uri} at {self.record.commit_id}>"
+        return (
+            f"<RecordedView {self.record.role}: {len(self)} rows of {self.record.uri} at {self.record.commit_id}, from the {self.origin}>"
+        )
+
+    @property
+    def origin(self) -> Origin:
+        """Whether rows come from the ``dataset`` or from a kept copy (``archive``)."""
+        return self._place.origin
 
     @property
     def class_names(self) -> Mapping[str, tuple[str, ...]]:
         """Names by class index, for each column of class labels."""
         return self.record.class_names
 
-    def _open(self) -> DatasetReader:
-        if self._reader is None or self._reader_pid != os.getpid():
-            reader = self._backend.open(*self._address)
-            if reader.version.rows_total <= int(self.rows.max(initial=-1)):
+    @property
+    def digests(self) -> RowDigests:
+        """Recorded digests of the rows, in view order."""
+        return self._digests
+
+    def _open(self) -> tuple[DatasetReader, RowDigester]:
+        if self._reader is None or self._digester is None or self._reader_pid != os.getpid():
+            reader = self._place.open()
+            if reader.version.rows_total <= int(self._positions.max(initial=-1)):
                 raise IntegrityError(
-                    f"dataset {self._address[0]} at {self._address[2]}",
-                    expected=f"at least {int(self.rows.max()) + 1} rows",
+                    f"dataset {self.record.uri} at {reader.version.commit_id}",
+                    expected=f"at least {int(self._positions.max()) + 1} rows",
                     found=f"{reader.version.rows_total} rows",
                 )
-            self._reader, self._reader_pid = reader, os.getpid()
-        return self._reader
+            self._reader, self._digester, self._reader_pid = reader, RowDigester.of(reader), os.getpid()
+        return self._reader, self._digester
+
+    def columns(self) -> Mapping[str, Any]:
+        """Columns by name, as :class:`lineage.model.source.Column`."""
+        return self._open()[0].columns
 
     def read(self, positions: Sequence[int], columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
-        """Column values at positions of the view: encoded bytes for pictures, arrays, texts."""
-        return self._open().read([int(self.rows[position]) for position in positions], columns)
+        """Column values at positions of the view: encoded bytes for pictures, arrays, texts.
+
+        Raises:
+            IntegrityError: A row, or a picture when some columns are left out, is not what was recorded.
+        """
+        values = self.read_quietly(positions, columns)
+        if self.reads is not None and self._is_own_process():
+            self.reads.note(None, positions)
+        return values
+
+    def read_quietly(self, positions: Sequence[int], columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
+        """As :meth:`read`, for callers that say themselves what was used, and in which epoch."""
+        reader, digester = self._open()
+        values = reader.read([int(self._positions[position]) for position in positions], columns)
+        self._check(digester, positions, values)
+        return values
+
+    def _is_own_process(self) -> bool:
+        return self._reader_pid == os.getpid()
+
+    def _check(self, digester: RowDigester, positions: Sequence[int], values: dict[str, list[Any]]) -> None:
+        is_whole = digester.columns <= values.keys()
+        if not is_whole and not (digester.encode.pictures and set(digester.encode.pictures) <= values.keys()):
+            return  # annotations alone have no digest of their own
+        for offset, position in enumerate(positions):
+            row = {name: column[offset] for name, column in values.items()}
+            if is_whole:
+                expected, found, what = self._digests.rows[position].tobytes(), digester(row)[1], "row"
+            else:
+                expected, found, what = self._digests.pictures[position].tobytes(), digester.picture(row), "picture of row"
+            if found != expected:
+                name = f" ({row['sample_id']})" if isinstance(row.get("sample_id"), str) else ""
+                raise IntegrityError(
+                    f"{what} {int(self.rows[position])}{name} of {self.record.uri}",
+                    expected=f"sha256:{expected.hex()}",
+                    found=f"sha256:{found.hex()}",
+                    hint="the stored files were damaged or edited since they were recorded; `lineage verify` lists every such row",
+                )
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         """One sample: column to value, and ``row`` (source position) and ``index`` (position in the view)."""
+        sample = self.sample(position)
+        if self.reads is not None and self._is_own_process():
+            self.reads.note(None, (sample["index"],))
+        return sample
+
+    def sample(self, position: int) -> dict[str, Any]:
+        """As ``view[position]``, without noting that it was read."""
         if not -len(self) <= position < len(self):
             raise IndexError(f"position {position} of a view with {len(self)} rows")
         position %= len(self)
-        values = {name: column[0] for name, column in self.read([position]).items()}
+        values = {name: column[0] for name, column in self.read_quietly([position]).items()}
         return values | {"row": int(self.rows[position]), "index": position}
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

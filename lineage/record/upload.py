@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lineage.errors import IntegrityError, InvalidSource
 from lineage.model.dataset import InputRecord, normalise_uri
-from lineage.model.digest import digest_of_file, digest_of_json, digest_of_picture, digest_of_row
+from lineage.model.digest import digest_of_file, digest_of_json
 from lineage.model.run import Artifact
-from lineage.model.source import SourceProblem, SourceSample
+from lineage.model.source import Column, SourceProblem, SourceSample
 from lineage.ports import Importer, OnError, Ports, Progress, no_progress
-from lineage.record.identity import RowDigests, record_input
+from lineage.record.digesting import RowDigester
+from lineage.record.identity import record_input, recorded_digests
 from lineage.record.live import LiveRun
 
 _BATCH_ROWS = 64
@@ -69,11 +72,12 @@ def upload(
     present = list(writer.present)
     if present != expected[: len(present)]:
         raise IntegrityError(f"interrupted upload at {address}", expected="the first samples of the source, in order", found="other rows")
-    sources = _store(importer, writer, scan.samples, len(present), [column.name for column in scan.columns], progress)
+    digester = _digester(scan.columns)
+    sources = _store(importer, writer, scan.samples, len(present), [column.name for column in scan.columns], digester, progress)
     writer.checkpoint(f"uploaded by run {run.id[:12]}")
     view = backend.resolve(address)
-    item = record_input(backend, ports.objects, view, "uploaded", lambda _, done, total: progress("verifying", done, total))
-    _compare(item, ports, importer, scan.samples, sources, len(present))
+    item = record_input(backend, ports.objects, ports.rows, view, "uploaded", lambda _, done, total: progress("verifying", done, total))
+    _compare(item, ports, importer, scan.samples, sources, len(present), digester)
     run.record_output(
         Artifact(
             name="dataset",
@@ -106,14 +110,20 @@ def _digest_files(samples: Sequence[SourceSample], root: Path, progress: Progres
 
 
 def _store(
-    importer: Importer, writer: Any, samples: Sequence[SourceSample], first: int, columns: Sequence[str], progress: Progress
+    importer: Importer,
+    writer: Any,
+    samples: Sequence[SourceSample],
+    first: int,
+    columns: Sequence[str],
+    digester: RowDigester,
+    progress: Progress,
 ) -> dict[int, bytes]:
     digests: dict[int, bytes] = {}
     batch: dict[str, list[Any]] = {name: [] for name in columns}
     waiting = size_bytes = uncommitted = 0
     for number in range(first, len(samples)):
         row = importer.read(samples[number])
-        digests[number] = _digest(row)
+        digests[number] = digester(row)[1]
         for name in columns:
             batch[name].append(row[name])
         waiting += 1
@@ -130,19 +140,25 @@ def _store(
     return digests
 
 
-def _digest(row: dict[str, Any]) -> bytes:
-    pictures = {name: digest_of_picture(value) for name, value in row.items() if isinstance(value, bytes)}
-    return digest_of_row({name: value for name, value in row.items() if name not in pictures}, pictures)
+def _digester(columns: Sequence[Column]) -> RowDigester:
+    pictures = [column.name for column in columns if column.kind == "image"]
+    return RowDigester(pictures, [column.name for column in columns if column.name not in pictures])
 
 
 def _compare(
-    item: InputRecord, ports: Ports, importer: Importer, samples: Sequence[SourceSample], stored: dict[int, bytes], first: int
+    item: InputRecord,
+    ports: Ports,
+    importer: Importer,
+    samples: Sequence[SourceSample],
+    stored: dict[int, bytes],
+    first: int,
+    digester: RowDigester,
 ) -> None:
     # Rows of an earlier, interrupted attempt are read from the source again: nothing is taken on trust.
-    found = RowDigests.from_bytes(ports.objects.get_bytes(item.digests_object)).rows
+    found = recorded_digests(ports.objects, item, np.arange(item.rows)).rows
     for number, sample in enumerate(samples):
-        expected = stored[number] if number >= first else _digest(importer.read(sample))
-        if found[32 * number : 32 * number + 32] != expected:
+        expected = stored[number] if number >= first else digester(importer.read(sample))[1]
+        if found[number].tobytes() != expected:
             raise IntegrityError(
                 f"row {number} ({sample.sample_id}) of {item.uri}",
                 expected="what the source holds",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch.utils.data
 
+from lineage.record.reads import ReadLog
 from lineage.record.recorded_view import RecordedView
 from lineage.training.order import EpochBatchSampler, EpochSampler, sample_generator
 
@@ -28,7 +29,7 @@ class PinnedDataset(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
         epoch, position = key
-        sample = self._view[position]
+        sample = self._view.sample(position)
         return sample if self._transform is None else self._transform(sample, sample_generator(self._seed, epoch, position))
 
 
@@ -63,8 +64,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     ) -> None:
         if "sampler" in options or "batch_sampler" in options:
             raise TypeError("the order of a recorded view follows from its seed: pass shuffle, not a sampler")
+        if options.get("in_order") is False:
+            raise TypeError("batches of a recorded view come in the order of its seed: leave in_order as it is")
         if seed is None:
             seed = view.seed if view.seed is not None else secrets.randbits(63)
+        self._view = view
         self._epochs = EpochSampler(len(view), seed, shuffle=shuffle)
         self._started = False
         # PyTorch draws a base seed for its workers from the default generator: with one of its own, using a loader does not change
@@ -86,4 +90,20 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self._started:
             self._epochs.epoch += 1
         self._started = True
-        return super().__iter__()
+        if self._view.reads is None:
+            return super().__iter__()
+        keys: Iterator[Any] = iter(self.batch_sampler) if self.batch_sampler is not None else ([key] for key in list(self._epochs))
+        return _noted(super().__iter__(), keys, self._view.reads)
+
+
+def _noted(batches: Iterator[Any], keys: Iterator[list[tuple[int, int]]], reads: ReadLog) -> Iterator[Any]:
+    # What the training loop was handed, not what workers fetched ahead of it.
+    epoch: int | None = None
+    try:
+        for batch, chosen in zip(batches, keys, strict=True):
+            epoch = chosen[0][0]
+            reads.note(epoch, (position for _, position in chosen))
+            yield batch
+    finally:  # also when the loop leaves early: an epoch that is broken off is over
+        if epoch is not None:
+            reads.close(epoch)

@@ -18,12 +18,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from lineage.adapters.stores.postgres import PostgresRunStore
+from lineage.adapters.stores.postgres import PostgresDatabase
 from lineage.adapters.stores.sql import SqlRunStore
-from lineage.adapters.stores.sqlite import SqliteRunStore
+from lineage.adapters.stores.sqlite import SqliteDatabase
 from lineage.errors import Conflict, IntegrityError, NotFound, Unavailable
 from lineage.model.dataset import InputRecord
-from lineage.model.event import ArtifactMade, Described, Ended, InputUsed, Noted, Reproduced, Started, replay
+from lineage.model.environment import Environment, Package
+from lineage.model.event import ArtifactMade, Described, Ended, InputUsed, Noted, Reproduced, Started, chain_digest, replay
 from lineage.model.run import Artifact, MetricPoint, Reproduction, Run, RunState
 from lineage.ports import RunQuery
 
@@ -35,16 +36,17 @@ CHILD = """
 import sys, time
 from datetime import UTC, datetime
 from pathlib import Path
+from lineage.adapters.stores.sql import SqlRunStore
 from lineage.model.event import Noted, Started
 from lineage.model.run import MetricPoint, Run
 
 kind, place, what, run_id, count, begin = sys.argv[1:]
 if kind == "sqlite":
-    from lineage.adapters.stores.sqlite import SqliteRunStore
-    open_store = lambda: SqliteRunStore(Path(place))
+    from lineage.adapters.stores.sqlite import SqliteDatabase
+    open_store = lambda: SqlRunStore(SqliteDatabase(Path(place)))
 else:
-    from lineage.adapters.stores.postgres import PostgresRunStore
-    open_store = lambda: PostgresRunStore(place)
+    from lineage.adapters.stores.postgres import PostgresDatabase
+    open_store = lambda: SqlRunStore(PostgresDatabase(place))
 while time.time() < float(begin):
     time.sleep(0.001)
 store = open_store()
@@ -70,7 +72,7 @@ class Place:
         self._open: list[SqlRunStore] = []
 
     def open(self) -> SqlRunStore:
-        store = SqliteRunStore(Path(self.address)) if self.kind == "sqlite" else PostgresRunStore(self.address)
+        store = SqlRunStore(SqliteDatabase(Path(self.address)) if self.kind == "sqlite" else PostgresDatabase(self.address))
         self._open.append(store)
         return store
 
@@ -269,6 +271,90 @@ def test_an_unreadable_document_is_an_integrity_error(place: Place, store: SqlRu
         store.get(run.id)
 
 
+# --- environments -----------------------------------------------------------------------------------------------------------
+
+
+def environment(**fields: Any) -> Environment:
+    packages = {f"package-{number}": Package(version="1.0", record=A) for number in range(100)}
+    facts = {"python": "3.11.7", "implementation": "CPython", "executable": "/ü/python", "packages": packages, "digest": B}
+    machine = {"platform": "Linux", "libc": "glibc 2.36", "cpu": "c", "cpu_count": 2, "gpus": ("g",), "variables": {"OMP_NUM_THREADS": "1"}}
+    return Environment(**facts | machine | fields)
+
+
+def test_an_environment_is_kept_once(place: Place, store: SqlRunStore) -> None:
+    """Records come back equal, whole and from their events, while the packages of many runs are stored once for each environment."""
+    first, second = environment(), environment(cpu_count=4)
+    kept = [start(store, number, environment=first if number < 9 else second) for number in range(10)]
+    ended = store.append(run_id(3), Ended(at=AT, state=RunState.finished))
+
+    for reader in (store, place.open()):
+        assert reader.get(run_id(9)) == kept[9]
+        assert reader.get(run_id(3)) == ended
+        assert ended.environment == first
+        assert replay(reader.events(run_id(3)), run_id(3), reader.environment) == ended
+        assert {run.id: run.environment for run in reader.find(RunQuery())} == {run.id: run.environment for run in kept}
+    assert place.behind("SELECT COUNT(*) FROM environments") == [(2,)]
+    assert (
+        place.behind("SELECT SUM(LENGTH(payload)) FROM events")[0][0] + place.behind("SELECT SUM(LENGTH(document)) FROM runs")[0][0]
+        < 22_000
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE environments SET payload = REPLACE(payload, '\"cpu_count\":2', '\"cpu_count\":3')", "DELETE FROM environments"],
+)
+def test_an_altered_environment_is_found(place: Place, store: SqlRunStore, change: str) -> None:
+    """One changed sign, or a lost environment: reading the record and checking its chain both name the record."""
+    run = start(store, environment=environment())
+    assert store.get(run.id) == run
+    place.behind(change)
+
+    with pytest.raises(IntegrityError, match=f"record {run.id[:12]}, environment: expected sha256"):
+        place.open().get(run.id)
+    for reader in (store, place.open()):  # the first has it in memory
+        with pytest.raises(IntegrityError, match=f"record {run.id[:12]}, event 0, environment: expected sha256"):
+            replay(reader.events(run.id), run.id, reader.environment)
+
+
+def test_a_record_cannot_be_given_another_environment(place: Place, store: SqlRunStore) -> None:
+    """The chain covers the digest: a start that names another environment than the one it was written with is found."""
+    run = start(store, environment=environment())
+    start(store, 2, environment=environment(cpu_count=4))
+    one, other = (json.loads(store.events(run_id(number))[0][0])["run"]["environment"] for number in (1, 2))
+    place.behind("UPDATE events SET payload = REPLACE(payload, ?, ?)", one, other)
+
+    with pytest.raises(IntegrityError, match="event 0"):
+        replay(store.events(run.id), run.id, store.environment)
+
+
+def test_records_of_the_first_release_hold_their_environment(place: Place, store: SqlRunStore) -> None:
+    """They read back, their chain holds, and they can be added to."""
+    run = start(store, environment=environment())
+    payload = Started(at=run.started_at, run=run).model_dump_json(exclude={"run": {"duration_s", "fingerprint"}})
+    place.behind("DELETE FROM environments")
+    place.behind("UPDATE events SET payload = ?, digest = ?", payload, chain_digest(None, payload))
+    place.behind("UPDATE runs SET document = ?", run.model_dump_json(exclude={"duration_s", "fingerprint"}))
+
+    old = place.open()
+    assert old.get(run.id) == run
+    noted = old.append(run.id, Noted(at=AT, note="x"))
+    assert place.open().get(run.id) == noted
+    assert noted.environment == environment()
+    assert replay(old.events(run.id), run.id, old.environment) == noted
+
+
+def test_a_refused_start_leaves_no_environment_behind(place: Place, store: SqlRunStore) -> None:
+    """What was rolled back is written again by the next run that needs it."""
+    run = Run(id=run_id(1), name="r", project="p", job_type="t", started_at=AT, environment=environment())
+    with pytest.raises(Conflict):
+        store.append(run_id(2), Started(at=AT, run=run))
+    assert place.behind("SELECT COUNT(*) FROM environments") == [(0,)]
+    store.append(run.id, Started(at=AT, run=run))
+
+    assert place.open().get(run.id) == store.get(run.id) == run
+
+
 # --- finding --------------------------------------------------------------------------------------------------------------
 
 
@@ -342,7 +428,7 @@ def test_runs_are_found_by_what_they_read(store: SqlRunStore) -> None:
 
 
 def test_runs_are_found_by_what_they_made(store: SqlRunStore) -> None:
-    """By digest and kind; an artifact that was replaced under its name is found by its newest content."""
+    """By digest and kind; an artifact that was replaced under its name is found by its old content, too."""
     start(store, 1)
     store.append(run_id(1), made(A))
     start(store, 2)
@@ -353,7 +439,7 @@ def test_runs_are_found_by_what_they_made(store: SqlRunStore) -> None:
     assert found(store, output_digest=A, output_kind="model") == [1]
     assert found(store, output_digest=B) == [2]
     store.append(run_id(2), made(A))
-    assert found(store, output_digest=B) == []
+    assert found(store, output_digest=B) == [2]
     assert found(store, output_digest=A, output_kind="model") == [2, 1]
 
 
@@ -538,13 +624,13 @@ def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for path in (tmp_path / "lineage.sqlite", tmp_path / "file" / "store" / "lineage.sqlite"):
         with pytest.raises(Unavailable, match=str(path)):
-            SqliteRunStore(path)
+            SqliteDatabase(path)
 
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:
     """A refused connection is one clear error without the password."""
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1/runs") as refused:
-        PostgresRunStore("postgresql://kim:hunter22@127.0.0.1:1/runs")
+        PostgresDatabase("postgresql://kim:hunter22@127.0.0.1:1/runs")
     assert "hunter22" not in refused.value.message
 
 

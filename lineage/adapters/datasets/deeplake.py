@@ -15,13 +15,16 @@ from typing import Any
 import deeplake
 import numpy as np
 
-from lineage.adapters.datasets.deeplake_log import log_manifest
+from lineage.adapters.datasets.deeplake_history import files_signature, log_manifest, only_appended
 from lineage.adapters.datasets.deeplake_open import UNCOMMITTED, DeepLakeReader, deeplake_errors, open_at, version_of
-from lineage.adapters.datasets.deeplake_query import view_rows
+from lineage.adapters.datasets.deeplake_query import saved_rows, view_rows
+from lineage.adapters.datasets.deeplake_reach import check_reachable
+from lineage.adapters.datasets.deeplake_tags import listed_rows, refuse_misplaced
 from lineage.adapters.datasets.deeplake_write import DeepLakeWriter
 from lineage.errors import Conflict, IntegrityError, InvalidQuery, NotFound, UncommittedData, UsageError
 from lineage.model.dataset import DatasetVersion, LogManifest, RowIndex, View
 from lineage.model.source import Column
+from lineage.ports.rows import KnownVersion
 
 _VERSION = metadata.version("deeplake")
 
@@ -29,10 +32,13 @@ _VERSION = metadata.version("deeplake")
 class DeepLakeBackend:
     """Deep Lake behind :class:`lineage.ports.DatasetBackend`."""
 
-    @property
-    def name(self) -> str:
+    def name_of(self, uri: str) -> str:
         """Technology and version."""
         return f"deeplake {_VERSION}"
+
+    def kind_of(self, uri: str) -> str:
+        """Always ``deeplake``."""
+        return "deeplake"
 
     def address_of(self, handle: Any) -> str:
         """The address of an open Deep Lake dataset, for callers that hold a handle instead of an address.
@@ -52,6 +58,7 @@ class DeepLakeBackend:
 
     def exists(self, uri: str) -> bool:
         """Whether there is a dataset."""
+        check_reachable(uri)
         with deeplake_errors(uri):
             return bool(deeplake.exists(uri))
 
@@ -93,7 +100,10 @@ class DeepLakeBackend:
         version = version_of(uri, dataset)
         if tag.query is None:  # a name for a whole version
             return replace(_whole(version), view_id=tag.id, name=tag.name)
-        rows = _not_empty(view_rows(dataset, uri, tag.query, opened), tag.query, version)
+        listed = listed_rows(uri, tag.id)
+        if listed is not None:
+            refuse_misplaced(uri, tag.name, dataset, tag.query, listed)
+        rows = _not_empty(saved_rows(dataset, uri, tag.query, opened, listed), tag.query, version)
         del keep
         return View(version=version, rows=rows, view_id=tag.id, name=tag.name, query=tag.query)
 
@@ -107,6 +117,20 @@ class DeepLakeBackend:
             return None
         with deeplake_errors(version.uri):
             return log_manifest(version.uri, version.branch_id, version.commit_id)
+
+    def signature(self, version: DatasetVersion) -> str | None:
+        """Names, sizes and times of the version's data files, for the release whose layout is known."""
+        if not _VERSION.startswith("4.7."):
+            return None
+        with deeplake_errors(version.uri):
+            return files_signature(version.uri, version.branch_id, version.commit_id)
+
+    def only_appended(self, older: KnownVersion, newer: DatasetVersion) -> bool:
+        """Whether ``newer`` is ``older`` with rows behind at most; see :class:`lineage.ports.DatasetBackend`."""
+        if not _VERSION.startswith("4.7."):
+            return False
+        with deeplake_errors(newer.uri):
+            return only_appended(older, newer)
 
     def save_view(self, uri: str, query: str, name: str, message: str) -> View:
         """Save a query's rows; see :class:`lineage.ports.DatasetBackend`."""

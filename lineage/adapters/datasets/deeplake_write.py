@@ -13,6 +13,7 @@ import deeplake
 from deeplake import types
 
 from lineage.adapters.datasets.deeplake_open import deeplake_errors, version_of
+from lineage.adapters.datasets.deeplake_reach import check_reachable
 from lineage.errors import Conflict
 from lineage.model.dataset import DatasetVersion, local_path
 from lineage.model.source import Column
@@ -31,6 +32,7 @@ class DeepLakeWriter:
         self._uri = uri
         self._source = dict(source)
         folder = local_path(uri)
+        check_reachable(uri)
         with deeplake_errors(uri):
             if deeplake.exists(uri):
                 self._dataset = self._continue(columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,13 +81,20 @@ class FolderObjectStore:
         try:
             content = self._file(digest).read_bytes()
         except FileNotFoundError:
-            raise NotFound("object", digest, hint="it was deleted from the object store, or the store is another one") from None
+            raise _missing(digest) from None
         found = digest_of_bytes(content)
         if found != digest:
-            raise IntegrityError(
-                f"object {digest[:19]}…", expected=digest, found=found, hint="the file was changed; restore it from a copy"
-            )
+            raise _changed(digest, found)
         return content
+
+    def check(self, digest: str) -> None:
+        """Read an object and compare it with its digest."""
+        try:
+            found = digest_of_file(self._file(digest))
+        except FileNotFoundError:
+            raise _missing(digest) from None
+        if found != digest:
+            raise _changed(digest, found)
 
     def has(self, digest: str) -> bool:
         """Whether it is kept here."""
@@ -96,3 +104,34 @@ class FolderObjectStore:
         """The file with the content."""
         path = self._file(digest)
         return path if path.exists() else None
+
+    def all(self) -> Iterator[tuple[str, int, float]]:
+        """Everything that is kept."""
+        for file in sorted(self._folder.glob("sha256/??/*")):
+            try:
+                state = file.stat()
+            except FileNotFoundError:  # deleted since it was listed
+                continue
+            yield f"sha256:{file.parent.name}{file.name}", state.st_size, state.st_mtime
+
+    def delete(self, digest: str) -> None:
+        """Forget an object."""
+        self._file(digest).unlink(missing_ok=True)
+
+    def delete_leftovers(self, older_than_s: float) -> int:
+        """Delete what killed processes left half-written."""
+        freed = 0
+        for partial in self._folder.glob(".partial-*"):
+            state = partial.stat()
+            if time.time() - state.st_mtime > older_than_s:
+                partial.unlink(missing_ok=True)
+                freed += state.st_size
+        return freed
+
+
+def _missing(digest: str) -> NotFound:
+    return NotFound("object", digest, hint="it was deleted from the object store, or the store is another one")
+
+
+def _changed(digest: str, found: str) -> IntegrityError:
+    return IntegrityError(f"object {digest[:19]}…", expected=digest, found=found, hint="the file was changed; restore it from a copy")

@@ -13,10 +13,14 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from lineage.errors import CaptureError, IntegrityError, NotFound
 from lineage.model.code import CodeVersion
+
+if TYPE_CHECKING:
+    from lineage.model.difference import FileChange
 
 _LARGEST_UNTRACKED_BYTES = 16 << 20
 _CHANGED_SHOWN = 100
@@ -126,6 +130,13 @@ class GitSourceControl:
             if candidate.is_dir() and _start(candidate, ("cat-file", "-e", f"{code.snapshot_sha}^{{tree}}"), {}).returncode == 0:
                 return candidate
         return None
+
+    def changed_files(self, a: CodeVersion, b: CodeVersion) -> list[FileChange] | None:
+        """Files that differ between two snapshots; ``None`` when one of them is not at hand."""
+        from lineage.adapters.source.git_diff import changed_files
+
+        holders = self._holder(a), self._holder(b)
+        return None if holders[0] is None or holders[1] is None else changed_files(a.tree_sha, b.tree_sha, holders[0], holders[1])
 
     def check_out(self, code: CodeVersion, folder: Path) -> None:
         """Put the snapshot into the new ``folder``: a repository of its own, with a detached HEAD, that borrows the original's objects."""

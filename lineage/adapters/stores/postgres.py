@@ -1,8 +1,8 @@
-"""Runs in PostgreSQL: one store for a team."""
+"""PostgreSQL: one database for a team."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 import psycopg
 
 from lineage.adapters.stores.connections import Connections
-from lineage.adapters.stores.sql import Execute, SqlRunStore
+from lineage.adapters.stores.database import Database, Execute
 from lineage.errors import Unavailable
 
 _WRITER_LOCK = 0x6C696E65  # "line": an advisory lock of our own, so that writers queue as they do in SQLite
 
 
-class PostgresRunStore(SqlRunStore):
-    """A run store in a PostgreSQL database.
+class PostgresDatabase(Database):
+    """A PostgreSQL database.
 
     Args:
         url: ``postgresql://user:password@host:port/database``.
@@ -38,7 +38,7 @@ class PostgresRunStore(SqlRunStore):
         return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     @contextmanager
-    def _writing(self) -> Iterator[Execute]:
+    def writing(self) -> Iterator[Execute]:
         with self._errors():
             connection = self._connections.mine()
             with connection.transaction():
@@ -46,7 +46,7 @@ class PostgresRunStore(SqlRunStore):
                 yield _execute_on(connection)
 
     @contextmanager
-    def _reading(self) -> Iterator[Execute]:
+    def reading(self) -> Iterator[Execute]:
         with self._errors():
             yield _execute_on(self._connections.mine())
 
@@ -61,11 +61,9 @@ class PostgresRunStore(SqlRunStore):
                 f"the store {self.location} cannot be used: {_first_line(error)}", hint="check LINEAGE_STORE and the server"
             ) from error
 
-    def _insert_metrics(self, execute: Execute, rows: Sequence[tuple[Any, ...]]) -> None:
-        with (
-            self._connections.mine().cursor() as cursor,
-            cursor.copy("COPY metrics (run_id, number, step, at, payload) FROM STDIN") as copy,
-        ):
+    def insert_many(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert many rows; see :class:`Database`."""
+        with self._connections.mine().cursor() as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
 
@@ -77,7 +75,8 @@ class PostgresRunStore(SqlRunStore):
 def _execute_on(connection: psycopg.Connection[tuple[Any, ...]]) -> Execute:
     def execute(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         # Every statement is a constant of ours with '?' for parameters; none holds a percent sign or a question mark of its own.
-        cursor = connection.execute(sql.replace("?", "%s"), tuple(parameters))
+        # Binary answers: a block of bytes would come as twice as many digits otherwise.
+        cursor = connection.execute(sql.replace("?", "%s"), tuple(parameters), binary=True)
         return cursor.fetchall() if cursor.description else []
 
     return execute

@@ -32,5 +32,40 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             run_id TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (run_id, name))""",
         "CREATE INDEX run_outputs_digest ON run_outputs (digest)",
     ),
+    (
+        "ALTER TABLE run_inputs ADD COLUMN view_name TEXT",
+        "ALTER TABLE run_inputs ADD COLUMN view_key TEXT",
+        "ALTER TABLE run_inputs ADD COLUMN brief TEXT",
+        "CREATE INDEX run_inputs_view ON run_inputs (view_key)",
+        # What a name stood for before the run made another file under it.
+        """CREATE TABLE replaced_outputs (
+            run_id TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (run_id, name, digest))""",
+        "CREATE INDEX replaced_outputs_digest ON replaced_outputs (digest)",
+        """CREATE TABLE run_uses (
+            run_id TEXT NOT NULL, ordinal INTEGER NOT NULL, role TEXT NOT NULL, kind TEXT NOT NULL, path TEXT NOT NULL,
+            digest TEXT NOT NULL, PRIMARY KEY (run_id, ordinal))""",
+        "CREATE INDEX run_uses_digest ON run_uses (digest)",
+        "CREATE TABLE environments (digest TEXT PRIMARY KEY, payload TEXT NOT NULL)",
+        # The row index. BYTEA is PostgreSQL's word for bytes; SQLite keeps bytes as bytes under any word.
+        "CREATE TABLE spaces (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+        """CREATE TABLE key_segments (
+            number INTEGER PRIMARY KEY, kind TEXT NOT NULL, bits INTEGER NOT NULL, entries BIGINT NOT NULL)""",
+        """CREATE TABLE key_blocks (
+            kind TEXT NOT NULL, bits INTEGER NOT NULL, bucket BIGINT NOT NULL, segment INTEGER NOT NULL, payload BYTEA NOT NULL,
+            PRIMARY KEY (kind, bits, bucket, segment))""",
+        "CREATE TABLE views (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, space INTEGER NOT NULL, row_count BIGINT NOT NULL)",
+        """CREATE TABLE view_blocks (
+            space INTEGER NOT NULL, block BIGINT NOT NULL, view INTEGER NOT NULL, payload BYTEA NOT NULL,
+            PRIMARY KEY (space, block, view))""",
+        """CREATE TABLE dataset_versions (
+            uri TEXT NOT NULL, branch_id TEXT NOT NULL, commit_id TEXT NOT NULL, manifest TEXT NOT NULL, dataset_id TEXT NOT NULL,
+            signature TEXT, rows_total BIGINT NOT NULL, space TEXT NOT NULL, noted BIGINT NOT NULL,
+            PRIMARY KEY (uri, branch_id, commit_id, manifest))""",
+        "CREATE TABLE ledgers (space TEXT PRIMARY KEY, digest TEXT NOT NULL)",
+        "CREATE TABLE archives (content_digest TEXT PRIMARY KEY, listing TEXT NOT NULL)",
+        # Unsigned 64-bit numbers, kept as the signed ones with the same bits: neither database has unsigned ones.
+        """CREATE TABLE picture_hashes (
+            method TEXT NOT NULL, picture BIGINT NOT NULL, hash BIGINT NOT NULL, PRIMARY KEY (method, picture))""",
+    ),
 )
 """One entry for each version of the schema, oldest first. Released entries are never edited."""

@@ -1,114 +1,85 @@
-"""A run store in SQL. Subclasses say how to connect; statements are written with ``?`` for a parameter."""
+"""A run store in SQL."""
 
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from lineage.adapters.stores.schema import MIGRATIONS
-from lineage.errors import Conflict, IntegrityError, NotFound, Unavailable
-from lineage.model.event import Event, apply, chain_digest
+from pydantic_core import to_json
+
+from lineage.adapters.stores.briefs import briefs, instant
+from lineage.adapters.stores.database import Database, Execute
+from lineage.adapters.stores.environments import Environments
+from lineage.errors import Conflict, IntegrityError, NotFound
+from lineage.model.environment import Environment
+from lineage.model.event import Event, Started, apply, chain_digest
 from lineage.model.run import MetricPoint, Run
 from lineage.ports import RunQuery
 
-Execute = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 
-
-class SqlRunStore(ABC):
+class SqlRunStore:
     """Run store over a relational database.
 
-    The ``document`` column holds the record as the fold of its events; every other column and table is an index that could be
-    rebuilt from the events.
+    Events hold the record, environments the part of it that many records share; the ``document`` column holds the fold of the events,
+    and every other column and table is an index that could be rebuilt from them.
+
+    Args:
+        database: Where; a row index may be kept in the same one.
     """
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._environments = Environments()
+
     @property
-    @abstractmethod
     def location(self) -> str:
         """Where it is, without credentials."""
+        return self._database.location
 
-    @abstractmethod
-    def _writing(self) -> AbstractContextManager[Execute]:
-        """A transaction that excludes other writers; rolls back on an exception."""
-
-    @abstractmethod
-    def _reading(self) -> AbstractContextManager[Execute]:
-        """A consistent look at the database."""
-
-    @abstractmethod
-    def _insert_metrics(self, execute: Execute, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert many metric rows quickly."""
-
-    @abstractmethod
     def close(self) -> None:
         """Close every connection."""
-
-    def migrate(self) -> None:
-        """Bring the schema to the newest version; nothing to do when it is there already.
-
-        Raises:
-            Unavailable: The store was written by a newer release.
-        """
-        try:
-            self._migrate()
-        except BaseException:
-            self.close()  # nobody gets to hold the store, so nobody else could close what was opened
-            raise
-
-    def _migrate(self) -> None:
-        with self._writing() as execute:
-            execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)", ())
-            found = execute("SELECT MAX(version) FROM schema_version", ())[0][0] or 0
-            if found > len(MIGRATIONS):
-                raise Unavailable(
-                    f"the store {self.location} has schema version {found}, this release knows {len(MIGRATIONS)}",
-                    hint="install a newer release of dataset-lineage",
-                )
-            for version in range(found + 1, len(MIGRATIONS) + 1):
-                for statement in MIGRATIONS[version - 1]:
-                    execute(statement, ())
-                execute("INSERT INTO schema_version (version) VALUES (?)", (version,))
+        self._database.close()
 
     def append(self, run_id: str, event: Event) -> Run:
         """Add an event; see :class:`lineage.ports.RunStore`."""
-        payload = event.model_dump_json(exclude={"run": {"duration_s", "fingerprint"}})
-        with self._writing() as execute:
+        with self._database.writing() as execute:
             known = execute("SELECT document FROM runs WHERE id = ?", (run_id,))
             if not known and event.kind != "started":
                 raise NotFound("run", run_id)
-            before = self._parse(known[0][0], run_id) if known else None
+            before = self._parse(execute, known[0][0], run_id) if known else None
             try:
                 after = apply(before, event)
             except ValueError as error:
                 raise Conflict(str(error)) from error
             if after.id != run_id:
                 raise Conflict(f"the record of run {after.id[:12]} cannot be stored as that of {run_id[:12]}")
+            environment = None if after.environment is None else self._environments.keep(execute, after.environment)
+            payload = _payload(event, environment)
             last = execute("SELECT number, digest FROM events WHERE run_id = ? ORDER BY number DESC LIMIT 1", (run_id,))
             number, previous = (last[0][0] + 1, last[0][1]) if last else (0, None)
             execute(
                 "INSERT INTO events (run_id, number, payload, digest) VALUES (?, ?, ?, ?)",
                 (run_id, number, payload, chain_digest(previous, payload)),
             )
-            self._write_document(execute, after, is_new=before is None)
+            self._write_document(execute, after, environment, is_new=before is None)
             self._write_index(execute, before, after)
         return after
 
     @staticmethod
-    def _write_document(execute: Execute, run: Run, *, is_new: bool) -> None:
+    def _write_document(execute: Execute, run: Run, environment: str | None, *, is_new: bool) -> None:
         values = (
             run.name,
             run.project,
             run.group,
             run.job_type,
             run.state.value,
-            _instant(run.started_at),
-            None if run.ended_at is None else _instant(run.ended_at),
+            instant(run.started_at),
+            None if run.ended_at is None else instant(run.ended_at),
             run.fingerprint,
             run.reproduces,
-            run.model_dump_json(exclude={"duration_s", "fingerprint"}),
+            _json(_dump(run, environment)),
             run.id,
         )
         columns = ("name", "project", "run_group", "job_type", "state", "started_at", "ended_at", "fingerprint", "reproduces", "document")
@@ -119,11 +90,14 @@ class SqlRunStore(ABC):
 
     @staticmethod
     def _write_index(execute: Execute, before: Run | None, after: Run) -> None:
-        known = 0 if before is None else len(before.inputs)
+        known, told = 0 if before is None else len(before.inputs), briefs(after)
+        for ordinal, (old, new) in enumerate(zip([] if before is None else briefs(before), told, strict=False)):
+            if old != new:
+                execute("UPDATE run_inputs SET brief = ? WHERE run_id = ? AND ordinal = ?", (new, after.id, ordinal))
         for ordinal, item in enumerate(after.inputs[known:], known):
             execute(
-                "INSERT INTO run_inputs (run_id, ordinal, role, uri, dataset_id, branch, commit_id, view_id, rows_digest, content_digest)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO run_inputs (run_id, ordinal, role, uri, dataset_id, branch, commit_id, view_id, rows_digest, content_digest,"
+                " view_name, view_key, brief) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     after.id,
                     ordinal,
@@ -135,27 +109,44 @@ class SqlRunStore(ABC):
                     item.view_id,
                     item.rows_digest,
                     item.content_digest,
+                    item.view_name,
+                    item.view_key,
+                    told[ordinal],
                 ),
             )
-        if before is None or before.outputs != after.outputs:
-            for artifact in after.outputs:
+        known = 0 if before is None else len(before.uses)
+        for ordinal, used in enumerate(after.uses[known:], known):
+            execute(
+                "INSERT INTO run_uses (run_id, ordinal, role, kind, path, digest) VALUES (?, ?, ?, ?, ?, ?)",
+                (after.id, ordinal, used.role, used.kind, used.path, used.digest),
+            )
+        former = {} if before is None else {artifact.name: artifact for artifact in before.outputs}
+        for artifact in after.outputs:
+            replaced = former.get(artifact.name)
+            if replaced == artifact:
+                continue
+            if replaced is not None and replaced.digest != artifact.digest:
                 execute(
-                    "INSERT INTO run_outputs (run_id, name, kind, digest) VALUES (?, ?, ?, ?)"
-                    " ON CONFLICT (run_id, name) DO UPDATE SET kind = excluded.kind, digest = excluded.digest",
-                    (after.id, artifact.name, artifact.kind, artifact.digest),
+                    "INSERT INTO replaced_outputs (run_id, name, kind, digest) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    (after.id, replaced.name, replaced.kind, replaced.digest),
                 )
+            execute(
+                "INSERT INTO run_outputs (run_id, name, kind, digest) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (run_id, name) DO UPDATE SET kind = excluded.kind, digest = excluded.digest",
+                (after.id, artifact.name, artifact.kind, artifact.digest),
+            )
 
     def get(self, run_id: str) -> Run:
         """The record with this whole id; see :class:`lineage.ports.RunStore`."""
-        with self._reading() as execute:
+        with self._database.reading() as execute:
             found = execute("SELECT document FROM runs WHERE id = ?", (run_id,))
-        if not found:
-            raise NotFound("run", run_id)
-        return self._parse(found[0][0], run_id)
+            if not found:
+                raise NotFound("run", run_id)
+            return self._parse(execute, found[0][0], run_id)
 
     def ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
         """Ids that begin with ``prefix``."""
-        with self._reading() as execute:
+        with self._database.reading() as execute:
             # A range instead of LIKE: it uses the primary key in both databases and needs no escaping. Ids are hexadecimal, and 'g' sorts
             # behind 'f' in every language; the order of signs depends on the database's.
             found = execute("SELECT id FROM runs WHERE id >= ? AND id < ? ORDER BY id LIMIT ?", (prefix, f"{prefix}g", limit))
@@ -164,33 +155,39 @@ class SqlRunStore(ABC):
     def find(self, query: RunQuery) -> list[Run]:
         """Records that fit, newest first."""
         sql, parameters = _select(query)
-        with self._reading() as execute:
-            found = execute(sql, parameters)
-        return [self._parse(document, run_id) for run_id, document in found]
+        with self._database.reading() as execute:
+            return [self._parse(execute, document, run_id) for run_id, document in execute(sql, parameters)]
 
     def events(self, run_id: str) -> list[tuple[str, str]]:
         """Every event's payload and chain digest."""
-        with self._reading() as execute:
+        with self._database.reading() as execute:
             found = execute("SELECT payload, digest FROM events WHERE run_id = ? ORDER BY number", (run_id,))
         return [(row[0], row[1]) for row in found]
 
+    def environment(self, digest: str) -> Environment:
+        """The environment that events name by this digest, as the database has it now."""
+        with self._database.reading() as execute:
+            return self._environments.read(execute, digest, "")
+
     def add_metrics(self, run_id: str, points: Sequence[MetricPoint]) -> None:
         """Append metric points."""
-        with self._writing() as execute:
+        with self._database.writing() as execute:
             number = execute("SELECT COALESCE(MAX(number), -1) FROM metrics WHERE run_id = ?", (run_id,))[0][0] + 1
             rows = [(run_id, number + i, point.step, point.at, json.dumps(point.values)) for i, point in enumerate(points)]
-            self._insert_metrics(execute, rows)
+            self._database.insert_many("metrics", ("run_id", "number", "step", "at", "payload"), rows)
 
     def metrics(self, run_id: str) -> list[MetricPoint]:
         """Every metric point, in the order of the calls."""
-        with self._reading() as execute:
+        with self._database.reading() as execute:
             found = execute("SELECT step, at, payload FROM metrics WHERE run_id = ? ORDER BY number", (run_id,))
         return [MetricPoint(step=step, at=at, values=json.loads(payload)) for step, at, payload in found]
 
-    @staticmethod
-    def _parse(document: str, run_id: str) -> Run:
+    def _parse(self, execute: Execute, document: str, run_id: str) -> Run:
+        def find_environment(digest: str) -> Environment:
+            return self._environments.get(execute, digest, f"record {run_id[:12]}, ")
+
         try:
-            return Run.model_validate_json(document)
+            return Run.model_validate_json(document, context={"find_environment": find_environment})
         except ValueError as error:
             raise IntegrityError(
                 f"record {run_id[:12]}",
@@ -200,9 +197,20 @@ class SqlRunStore(ABC):
             ) from error
 
 
-def _instant(at: datetime) -> str:
-    # Fixed width, so that text order is time order.
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
+def _payload(event: Event, environment: str | None) -> str:
+    if not isinstance(event, Started):
+        return event.model_dump_json()
+    return _json(event.model_dump(exclude={"run"}) | {"run": _dump(event.run, environment)})
+
+
+def _dump(run: Run, environment: str | None) -> dict[str, Any]:
+    # By digest: see Environments.
+    return run.model_dump(exclude={"environment", "duration_s", "fingerprint"}) | {"environment": environment}
+
+
+def _json(value: dict[str, Any]) -> str:
+    # As the model's own dump spells it: no number of JSON stands for one that is not finite.
+    return to_json(value, inf_nan_mode="null").decode()
 
 
 def _select(query: RunQuery) -> tuple[str, list[Any]]:
@@ -218,23 +226,24 @@ def _select(query: RunQuery) -> tuple[str, list[Any]]:
         if value is not None:
             conditions.append(f"{column} = ?")
             parameters.append(value)
-    for table, columns in (
+    for tables, columns in (
         (
-            "run_inputs",
+            ("run_inputs",),
             (("uri", query.dataset_uri), ("dataset_id", query.dataset_id), ("commit_id", query.commit_id), ("view_id", query.view_id)),
         ),
-        ("run_outputs", (("digest", query.output_digest), ("kind", query.output_kind))),
+        (("run_outputs", "replaced_outputs"), (("digest", query.output_digest), ("kind", query.output_kind))),
     ):
         # All conditions on an input must hold for one and the same input.
         wanted = [(column, value) for column, value in columns if value is not None]
         if wanted:
-            conditions.append(f"r.id IN (SELECT run_id FROM {table} WHERE {' AND '.join(f'{column} = ?' for column, _ in wanted)})")
-            parameters.extend(value for _, value in wanted)
+            where = " AND ".join(f"{column} = ?" for column, _ in wanted)
+            conditions.append(f"r.id IN ({' UNION ALL '.join(f'SELECT run_id FROM {table} WHERE {where}' for table in tables)})")
+            parameters.extend(value for _ in tables for _, value in wanted)
     if query.after is not None:
         conditions.append("(r.started_at, r.id) < (?, ?)")
         started_at, run_id = query.after
         # In the column's own spelling: a time can be written in many, and texts are compared.
-        parameters.extend((_instant(datetime.fromisoformat(started_at)), run_id))
+        parameters.extend((instant(datetime.fromisoformat(started_at)), run_id))
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     limit = ""
     if query.limit is not None:

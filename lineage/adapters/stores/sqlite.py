@@ -1,23 +1,23 @@
-"""Runs in one SQLite file: no server, safe with several processes at once (write-ahead log)."""
+"""One SQLite file: no server, safe with several processes at once (write-ahead log)."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lineage.adapters.stores.connections import Connections
-from lineage.adapters.stores.sql import Execute, SqlRunStore
+from lineage.adapters.stores.database import Database, Execute
 from lineage.errors import Unavailable
 
 _BUSY_TIMEOUT_S = 30.0
 
 
-class SqliteRunStore(SqlRunStore):
-    """A run store in the file ``path``, made when absent.
+class SqliteDatabase(Database):
+    """The database in the file ``path``, made when absent.
 
     Raises:
         Unavailable: The file cannot be opened or is no SQLite database.
@@ -43,13 +43,15 @@ class SqliteRunStore(SqlRunStore):
             _use_write_ahead_log(connection)
             # A killed process loses nothing; only a power cut can cost the last transactions, never the file.
             connection.execute("PRAGMA synchronous = NORMAL")
+            # Of what was read; 2 MB is the default, and a look-up over thousands of runs needs more.
+            connection.execute("PRAGMA cache_size = -32768")
         except BaseException:
             connection.close()
             raise
         return connection
 
     @contextmanager
-    def _writing(self) -> Iterator[Execute]:
+    def writing(self) -> Iterator[Execute]:
         with self._errors():
             connection = self._connections.mine()
             connection.execute("BEGIN IMMEDIATE")
@@ -62,7 +64,7 @@ class SqliteRunStore(SqlRunStore):
                 raise
 
     @contextmanager
-    def _reading(self) -> Iterator[Execute]:
+    def reading(self) -> Iterator[Execute]:
         with self._errors():
             connection = self._connections.mine()
             yield lambda sql, parameters: connection.execute(sql, parameters).fetchall()
@@ -76,8 +78,9 @@ class SqliteRunStore(SqlRunStore):
                 f"the store {self._path} cannot be used: {error}", hint="LINEAGE_STORE names the folder of the store"
             ) from error
 
-    def _insert_metrics(self, execute: Execute, rows: Sequence[tuple[Any, ...]]) -> None:
-        self._connections.mine().executemany("INSERT INTO metrics (run_id, number, step, at, payload) VALUES (?, ?, ?, ?, ?)", rows)
+    def insert_many(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert many rows; see :class:`Database`."""
+        self._connections.mine().executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})", rows)
 
     def close(self) -> None:
         """Close every connection this process opened."""

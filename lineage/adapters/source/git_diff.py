@@ -1,0 +1,70 @@
+"""Which files differ between two snapshots of code, also when they lie in two repositories."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lineage.adapters.source.git import _lines, _output, _readable
+from lineage.model.difference import FileChange
+
+_STATUS = {"A": "added", "D": "deleted", "M": "modified", "R": "renamed", "T": "type changed"}
+
+
+def changed_files(a: str, b: str, holder_a: Path, holder_b: Path) -> list[FileChange]:
+    """Files that differ between two trees, by path.
+
+    Args:
+        a: Tree of the first snapshot.
+        b: Tree of the second.
+        holder_a: Repository that holds the first.
+        holder_b: Repository that holds the second; only its objects are read.
+    """
+    # An environment variable, not a file in either repository: nothing of the user's is touched.
+    extra = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(_objects(holder_b))}
+    compare = ("diff-tree", "-r", "-z", "-M", "--full-index")
+    counts = _counts(_output(holder_a, *compare, "--numstat", a, b, extra=extra))
+    words = iter(_output(holder_a, *compare, "--raw", a, b, extra=extra).split("\0")[:-1])
+    found: list[FileChange] = []
+    for facts in words:
+        letter, first = facts.rsplit(" ", 1)[1][0], next(words)
+        path = next(words) if letter == "R" else first
+        added, deleted = counts.get(path, (None, None))
+        found.append(
+            FileChange.model_validate(
+                {
+                    "status": _STATUS[letter],
+                    "path": _readable(path),
+                    "old_path": _readable(first) if letter == "R" else None,
+                    "lines_added": added,
+                    "lines_deleted": deleted,
+                }
+            )
+        )
+    return sorted(found, key=lambda change: change.path)
+
+
+def _counts(text: str) -> dict[str, tuple[int | None, int | None]]:
+    """Path to (lines added, lines deleted); ``None`` for files that are no text."""
+    counts: dict[str, tuple[int | None, int | None]] = {}
+    words = iter(text.split("\0")[:-1])
+    for word in words:
+        added, deleted, path = word.split("\t", 2)
+        if not path:  # a renamed file: its old and new path follow
+            next(words)
+            path = next(words)
+        counts[path] = (None, None) if added == "-" else (int(added), int(deleted))
+    return counts
+
+
+def _objects(holder: Path) -> Path:
+    return Path(_lines(holder, "rev-parse", "--path-format=absolute", "--git-common-dir")[0]) / "objects"
+
+
+def _quoted(path: Path) -> str:
+    # The variable is a list: a path with its separator in it has to be quoted.
+    text = str(path)
+    if os.pathsep not in text and not text.startswith('"'):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,38 @@
+"""What the verbs need of the outside world: small protocols, each with one adapter per technology in ``lineage.adapters``."""
+
+from __future__ import annotations
+
+from lineage.ports.datasets import DatasetBackend, DatasetReader, DatasetWriter, Exporter, Importer, OnError
+from lineage.ports.objects import ObjectStore
+from lineage.ports.outside import EnvironmentProbe, Executor, Ports, SourceControl, Step, Tracker
+from lineage.ports.pictures import Pictures
+from lineage.ports.progress import Progress, no_progress
+from lineage.ports.rows import ArtifactEdge, KeyKind, KnownVersion, RowIndex, Sighting
+from lineage.ports.runs import Liveness, RunQuery, RunStore
+
+__all__ = [
+    "ArtifactEdge",
+    "DatasetBackend",
+    "DatasetReader",
+    "DatasetWriter",
+    "EnvironmentProbe",
+    "Executor",
+    "Exporter",
+    "Importer",
+    "KeyKind",
+    "KnownVersion",
+    "Liveness",
+    "ObjectStore",
+    "OnError",
+    "Pictures",
+    "Ports",
+    "Progress",
+    "RowIndex",
+    "RunQuery",
+    "RunStore",
+    "Sighting",
+    "SourceControl",
+    "Step",
+    "Tracker",
+    "no_progress",
+]

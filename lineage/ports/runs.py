@@ -1,0 +1,92 @@
+"""Where records, and the processes behind them, are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lineage.model.environment import Environment
+from lineage.model.event import Event
+from lineage.model.run import MetricPoint, Run, RunState
+
+
+@dataclass(frozen=True, slots=True)
+class RunQuery:
+    """Which runs to list; ``None`` means any. Newest first, ties by id."""
+
+    project: str | None = None
+    group: str | None = None
+    job_type: str | None = None
+    state: RunState | None = None
+    dataset_uri: str | None = None
+    dataset_id: str | None = None
+    commit_id: str | None = None
+    view_id: str | None = None
+    output_digest: str | None = None
+    output_kind: str | None = None
+    reproduces: str | None = None
+    after: tuple[str, str] | None = None
+    """Continue below this (started_at, id): the last line of the page before."""
+    limit: int | None = None
+
+
+class RunStore(Protocol):
+    """Keeps records: append-only events, and the folded record beside them."""
+
+    @property
+    def location(self) -> str:
+        """Where it is, without credentials."""
+
+    def append(self, run_id: str, event: Event) -> Run:
+        """Add an event and return the record after it.
+
+        Raises:
+            Conflict: The event does not fit the record.
+            NotFound: There is no such run (unless the event starts one).
+        """
+
+    def get(self, run_id: str) -> Run:
+        """The record with this whole id.
+
+        Raises:
+            NotFound: There is none.
+        """
+
+    def ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
+        """Ids that begin with ``prefix``, at most ``limit``."""
+
+    def find(self, query: RunQuery) -> list[Run]:
+        """Records that fit, newest first."""
+
+    def events(self, run_id: str) -> list[tuple[str, str]]:
+        """(payload text, chain digest) of every event, in order."""
+
+    def environment(self, digest: str) -> Environment:
+        """The environment that events name by this digest.
+
+        Raises:
+            IntegrityError: It is not kept, or no longer what its digest says.
+        """
+
+    def add_metrics(self, run_id: str, points: Sequence[MetricPoint]) -> None:
+        """Append metric points, in the order of their calls."""
+
+    def metrics(self, run_id: str) -> list[MetricPoint]:
+        """Every metric point, in the order of the calls."""
+
+    def close(self) -> None:
+        """Release what the store holds open."""
+
+
+class Liveness(Protocol):
+    """Knows which runs still have a process behind them."""
+
+    def hold(self, run_id: str) -> None:
+        """Declare that this process is the run's, until it ends or :meth:`release` is called."""
+
+    def release(self, run_id: str) -> None:
+        """Give it up."""
+
+    def is_alive(self, run: Run) -> bool | None:
+        """Whether some process holds it; ``None`` when that cannot be known from here (another machine)."""

@@ -1,0 +1,108 @@
+"""Inputs of a live run: opened pinned, recorded, and watched while they are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from lineage.model.dataset import InputRecord, normalise_uri
+from lineage.model.event import Event, InputUsed, RowsSeen
+from lineage.ports import DatasetBackend, Ports, Progress
+from lineage.record.identity import enter_view, record_input, recorded_digests, recorded_rows
+from lineage.record.opening import open_recorded
+from lineage.record.reads import ReadLog
+from lineage.record.recorded_view import DatasetPlace, RecordedView
+from lineage.record.reproducing import Reproducing
+
+
+class Inputs:
+    """Opens datasets for one run.
+
+    Args:
+        ports: The outside world.
+        append: Adds an event to the record.
+        note: Adds a sentence to the record.
+        reproducing: The run that is repeated, if one is.
+    """
+
+    def __init__(self, ports: Ports, append: Callable[[Event], None], note: Callable[[str], None], reproducing: Reproducing | None) -> None:
+        self._ports = ports
+        self._append = append
+        self._note = note
+        self._reproducing = reproducing
+        self._roles_used: dict[str, int] = {}
+        self._logs: list[ReadLog] = []
+
+    def use(
+        self,
+        dataset: Any,
+        role: str,
+        *,
+        view: str | None,
+        query: str | None,
+        commit_id: str | None,
+        branch: str | None,
+        seed: int | None,
+        progress: Progress,
+    ) -> RecordedView:
+        """Open and record; see :meth:`lineage.record.live.LiveRun.use_dataset`."""
+        if self._reproducing is not None:
+            opened = self._use_recorded(self._reproducing, role, seed, progress)
+            if opened is not None:
+                return opened
+        backend = self._ports.datasets()
+        uri, branch, commit_id = _address(backend, dataset, view, branch, commit_id)
+        chosen = backend.resolve(uri, branch=branch, commit_id=commit_id, view=view, query=query)
+        item = record_input(backend, self._ports.objects, self._ports.rows, chosen, role, progress)
+        if item.manifest is not None and item.manifest.gaps:
+            gaps = ", ".join(item.manifest.gaps[:3])
+            self._note(f"the log of {uri} has gaps ({gaps}): a writer may still change commit {item.commit_id}")
+        digests = recorded_digests(self._ports.objects, item, chosen.rows)
+        place = DatasetPlace(backend, item.uri, item.branch, item.commit_id)
+        return RecordedView(item, chosen.rows, digests, place, seed=seed, reads=self._used(item))
+
+    def _use_recorded(self, reproducing: Reproducing, role: str, seed: int | None, progress: Progress) -> RecordedView | None:
+        ordinal = self._roles_used.get(role, 0)
+        self._roles_used[role] = ordinal + 1
+        recorded = reproducing.input(role, ordinal)
+        if recorded is None:
+            self._note(f"input '{role}' number {ordinal + 1} is not in the record of {reproducing.original.id[:12]}")
+            return None
+        item, uri = recorded
+        ports = self._ports
+        opened, check = open_recorded(ports.datasets, ports.objects, ports.rows, item, uri, progress, seed=seed)
+        if opened.origin == "archive":
+            self._note(f"input '{role}' was read from the archive: {'; '.join(check.detail)}")
+        used = item.model_copy(update={"used_at": datetime.now(UTC)})
+        opened.record = used
+        enter_view(ports.rows, used, recorded_rows(ports.objects, used))  # a store that was copied may lack it
+        opened.reads = self._used(used)
+        return opened
+
+    def _used(self, item: InputRecord) -> ReadLog:
+        self._append(InputUsed(at=datetime.now(UTC), input=item))
+        log = ReadLog(
+            self._ports.objects, len(self._logs), item.rows, lambda reads: self._append(RowsSeen(at=datetime.now(UTC), reads=reads))
+        )
+        self._logs.append(log)
+        return log
+
+    def close(self) -> None:
+        """Record what was read since the last whole epoch."""
+        for log in self._logs:
+            log.close_all()
+
+
+def _address(
+    backend: DatasetBackend, dataset: Any, view: str | None, branch: str | None, commit_id: str | None
+) -> tuple[str, str | None, str | None]:
+    if isinstance(dataset, str | os.PathLike):
+        return normalise_uri(os.fspath(dataset)), branch, commit_id
+    uri = normalise_uri(backend.address_of(dataset))
+    own_branch = str(dataset.current_branch.name)
+    if view is None and branch in (None, own_branch):
+        # An open dataset means what it shows: its branch and version, not the newest rows of main.
+        return uri, own_branch, commit_id or str(dataset.version)
+    return uri, branch, commit_id
