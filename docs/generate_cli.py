@@ -21,9 +21,9 @@ from lineage.cli import app
 
 TARGET = Path(__file__).with_name("cli.md")
 VERDICTS = {
-    0: ["done; of `reproduce`: `identical`, or `equivalent` within a calibrated tolerance"],
-    1: ["of `reproduce` and `diff`: something differs (`diverged`)"],
-    3: ["of `reproduce`: `inconclusive`"],
+    0: ["done; of `reproduce`: `identical`, or `equivalent` within a calibrated tolerance; of `leaks`: `clean`; of `verify`: intact"],
+    1: ["of `reproduce` and `diff --exit-code`: something differs (`diverged`); of `leaks`: evaluated rows were trained on"],
+    3: ["of `reproduce` and `leaks`: `inconclusive`"],
     130: ["interrupted with Ctrl-C"],
 }
 

@@ -20,16 +20,41 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lineage import errors, training
-    from lineage.api import get, models_using, runs, start_run, trained_on
+    from lineage.api.keeping import archive, materialise, open_recorded, verify
+    from lineage.api.looking import diff, get, impact, leaks, models_using, rows_of, runs, trained_on
+    from lineage.api.recording import start_run
 
-__all__ = ["errors", "get", "models_using", "runs", "start_run", "trained_on", "training"]
+_PLACES = {
+    "keeping": ("archive", "materialise", "open_recorded", "verify"),
+    "looking": ("diff", "get", "impact", "leaks", "models_using", "rows_of", "runs", "trained_on"),
+    "recording": ("start_run",),
+}
+
+__all__ = [
+    "archive",
+    "diff",
+    "errors",
+    "get",
+    "impact",
+    "leaks",
+    "materialise",
+    "models_using",
+    "open_recorded",
+    "rows_of",
+    "runs",
+    "start_run",
+    "trained_on",
+    "training",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("errors", "training"):
         return importlib.import_module(f"lineage.{name}")
-    if name in __all__:
-        return getattr(importlib.import_module("lineage.api"), name)
+    for place, names in _PLACES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"lineage.api.{place}"), name)
     raise AttributeError(f"module 'lineage' has no attribute {name!r}")
 
 

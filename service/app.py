@@ -12,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 
 from lineage.ports import Ports
 from service import documentation, guard, pages, problems
-from service.routes import health, models, runs
+from service.routes import diff, health, models, runs, samples
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -37,13 +37,14 @@ def create_app(ports: Ports, *, allowed_hosts: Collection[str] = ()) -> FastAPI:
         openapi_tags=[
             {"name": "runs", "description": "One execution of a job, and what it read, logged and made."},
             {"name": "models", "description": "From the bytes of a model back to its data."},
+            {"name": "samples", "description": "From a picture, a sample or a dataset version to the runs and models that saw it."},
             {"name": "service", "description": "The service itself."},
         ],
     )
     app.state.ports = ports
     app.add_middleware(guard.guarded, allowed_hosts=allowed_hosts)
     problems.install(app, pages.problem_page, guard.HEADERS)
-    for router in (runs.router, models.router, health.router, pages.router):
+    for router in (runs.router, diff.router, models.router, samples.router, health.router, pages.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     documentation.install(app, pages.render("docs.html"))

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from lineage.cli import doctor, look, reproduce, run, serve, upload, view
+from lineage.cli import diff, doctor, impact, keep, leaks, look, reproduce, run, serve, upload, view
 from lineage.cli.output import fail
 from lineage.errors import LineageError
 
@@ -50,7 +50,11 @@ upload.register(app)
 view.register(app)
 run.register(app)
 look.register(app)
+leaks.register(app)
+impact.register(app)
+diff.register(app)
 reproduce.register(app)
+keep.register(app)
 serve.register(app)
 doctor.register(app)
 

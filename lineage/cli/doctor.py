@@ -8,14 +8,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
 
 import typer
 
-from lineage.cli.output import AsJson, print_json, say
-from lineage.errors import LineageError
+from lineage.cli.output import AsJson, print_json, progress_bars, say
+from lineage.errors import IntegrityError, LineageError
 from lineage.lookup.runs import find_runs
+from lineage.model.dataset import InputRecord
 from lineage.model.run import Run
 from lineage.ports import Ports, RunQuery
+from lineage.record.reindex import reindex_inputs
+from lineage.reproduce.tidy import lost_needs
 from lineage.settings import load_settings
 from lineage.wiring import wire
 
@@ -25,6 +29,8 @@ _OPTIONAL = (
     ("torchvision", "pipelines", "the detection pipeline"),
     ("wandb", "wandb", "Weights & Biases"),
     ("fastapi", "service", "lineage serve"),
+    ("dvc", "dvc", "data that DVC tracks"),
+    ("imagehash", "pictures", "near-duplicates in lineage leaks"),
     ("psycopg", "postgres", "a PostgreSQL store"),
 )
 
@@ -44,8 +50,14 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(as_json: AsJson = False) -> None:
-    """Say what works here and what does not: store, git, packages, objects that runs need."""
+def doctor(
+    reindex: Annotated[bool, typer.Option("--reindex", help="First enter every record into the row index again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what works here and what does not: store, git, packages; objects, datasets and views that runs need."""
+    if reindex:
+        with progress_bars() as progress:
+            say("done", f"{reindex_inputs(wire(), progress)} inputs entered into the row index")
     findings = [*_store(), _git(), *_packages()]
     if as_json:
         print_json([asdict(finding) for finding in findings])
@@ -63,7 +75,7 @@ def _store() -> list[Finding]:
         runs = find_runs(ports.runs, ports.liveness, RunQuery())
     except LineageError as error:
         return [Finding("store", "broken", error.message, error.hint)]
-    findings = [Finding("store", "ok", f"{ports.runs.location}, {len(runs)} runs"), _objects(ports, runs)]
+    findings = [Finding("store", "ok", f"{ports.runs.location}, {len(runs)} runs"), _objects(ports, runs), *_data(ports, runs)]
     workspaces = ports.folder / "workspaces"
     kept = len(list(workspaces.iterdir())) if workspaces.is_dir() else 0
     if kept:
@@ -72,17 +84,57 @@ def _store() -> list[Finding]:
 
 
 def _objects(ports: Ports, runs: Sequence[Run]) -> Finding:
-    needed = {digest for run in runs for item in run.inputs for digest in (item.rows_object, item.digests_object)}
-    needed |= {item.digest for run in runs for item in run.outputs if item.kind != "dataset"}
-    missing = sorted(digest for digest in needed if not ports.objects.has(digest))
+    needed, missing = lost_needs(ports, runs)
     if missing:
         return Finding(
             "objects",
             "broken",
-            f"{len(missing)} of {len(needed)} objects that runs need are missing, first {missing[0][:19]}…",
-            "restore the store's objects folder",
+            f"{len(missing)} of {needed} objects that runs need are missing, first {missing[0][:19]}…",
+            "restore the store's objects folder; `lineage verify --all --quick` names the runs",
         )
-    return Finding("objects", "ok", f"all {len(needed)} that runs need are present (not re-read)")
+    return Finding("objects", "ok", f"all {needed} that runs need are present (not re-read)")
+
+
+def _data(ports: Ports, runs: Sequence[Run]) -> list[Finding]:
+    """Datasets and saved views that runs need, each looked at once."""
+    findings: list[Finding] = []
+    versions: dict[tuple[str, str, str], list[tuple[Run, InputRecord]]] = {}
+    for run in runs:
+        for item in run.inputs:
+            versions.setdefault((item.uri, item.branch, item.commit_id), []).append((run, item))
+    for (uri, _, commit_id), uses in versions.items():
+        findings += _version(ports, uri, commit_id, uses)
+    if versions and not findings:
+        findings.append(Finding("data", "ok", f"all {len(versions)} dataset versions that runs read can be opened (not re-read)"))
+    unknown = len(ports.rows.unindexed_inputs())
+    if unknown:
+        hint = "lineage doctor --reindex enters them"
+        findings.append(Finding("row index", "absent", f"{unknown} inputs of older records cannot be found by picture or sample", hint))
+    return findings
+
+
+def _version(ports: Ports, uri: str, commit_id: str, uses: Sequence[tuple[Run, InputRecord]]) -> list[Finding]:
+    item, of = uses[0][1], f"{len({run.id for run, _ in uses})} runs, such as {uses[0][0].id[:12]}"
+    try:
+        backend = ports.datasets()
+        reader = backend.open(uri, item.branch, commit_id)
+        if reader.version.dataset_id != item.dataset_id:
+            raise IntegrityError(f"dataset {uri}", expected=f"id {item.dataset_id[:12]}", found=f"id {reader.version.dataset_id[:12]}")
+    except LineageError as error:
+        lost = [used for _, used in uses if ports.rows.archive(used.content_digest) is None]
+        if not lost:
+            return [Finding("data", "ok", f"{error.message}; the rows that {of} need are archived")]
+        return [
+            Finding("data", "broken", f"{error.message}; needed by {of}", "restore the dataset; `lineage archive RUN` guards against it")
+        ]
+    findings = []
+    for view_id, name in sorted({(used.view_id, used.view_name or "") for _, used in uses if used.view_id is not None}):
+        try:
+            backend.resolve(uri, branch=item.branch, view=view_id)
+        except LineageError:
+            detail = f"view '{name}' ({view_id[:12]}) of {uri} was deleted; runs that read it still open by their recorded rows"
+            findings.append(Finding("view", "absent", detail))
+    return findings
 
 
 def _git() -> Finding:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
 from lineage.cli import render
 from lineage.cli.output import AsJson, print_json, say, table, when
-from lineage.lookup.runs import find_runs, get_run, models_using, runs_behind
-from lineage.model.run import RunState
+from lineage.errors import UsageError
+from lineage.lookup.data import Inherited, inherited_by, rows_of
+from lineage.lookup.models import ModelUse, models_of_dataset, models_with, occurrences_of
+from lineage.lookup.runs import find_runs, get_run, runs_behind
+from lineage.model.dataset import InputRecord
+from lineage.model.run import Run, RunState
 from lineage.ports import RunQuery
 from lineage.wiring import wire
 
@@ -73,60 +81,105 @@ def show(run: RunName, as_json: AsJson = False) -> None:
 
 def data(
     model_or_run: Annotated[str, typer.Argument(metavar="MODEL_OR_RUN", help="Path of a weights file, artifact digest, or run id.")],
+    rows: Annotated[bool, typer.Option("--rows", help="Every row: sample id, digests, and the epochs in which it was read.")] = False,
+    role: Annotated[str | None, typer.Option(help="Only inputs of this role.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Which data made this model: dataset, commit, view and rows, by role."""
+    """Which data made this model: dataset, commit, view and rows, by role; and what it inherits from models it was fine-tuned from.
+
+    With --rows each row is a line: tab-separated values, or one JSON object a line with --json. Of several runs that made the same model,
+    the newest is taken.
+    """
     ports = wire()
     found, digest = runs_behind(ports.runs, ports.liveness, model_or_run)
+    if rows:
+        _print_rows(rows_of(ports.objects, found[0], role), as_json=as_json)
+        return
+    inherited = {item.id: inherited_by(ports.runs, ports.rows, item) for item in found}
     if as_json:
-        print_json(
-            {
-                "model_digest": digest,
-                "runs": [
-                    {"run_id": item.id, "name": item.name, "reproduces": item.reproduces, "inputs": item.model_dump(mode="json")["inputs"]}
-                    for item in found
-                ],
-            }
-        )
+        print_json({"model_digest": digest, "runs": [_data_json(item, inherited[item.id], role) for item in found]})
         return
     for item in found:
-        render.inputs(item)
+        render.inputs(item, role=role)
+        for older in inherited[item.id]:
+            render.inherited(older, role=role)
+
+
+def _data_json(run: Run, inherited: Sequence[Inherited], role: str | None) -> dict[str, Any]:
+    def inputs(items: Sequence[InputRecord]) -> list[dict[str, Any]]:
+        return [item.model_dump(mode="json") for item in items if role in (None, item.role)]
+
+    return {
+        "run_id": run.id,
+        "name": run.name,
+        "reproduces": run.reproduces,
+        "inputs": inputs(run.inputs),
+        "inherited": [
+            {"run_id": item.run_id, "name": item.run_name, "path": [asdict(hop) for hop in item.path], "inputs": inputs(item.inputs)}
+            for item in inherited
+        ],
+    }
+
+
+_ROW_COLUMNS = ("role", "position", "row", "sample_id", "sequence", "picture_digest", "row_digest", "epochs")
+
+
+def _print_rows(rows: Iterator[dict[str, Any]], *, as_json: bool) -> None:
+    write = sys.stdout.write
+    if not as_json:
+        write("\t".join(_ROW_COLUMNS) + "\n")
+    for row in rows:
+        if as_json:
+            write(json.dumps(row, ensure_ascii=False) + "\n")
+        else:
+            spans = None if row["epochs"] is None else ",".join(str(a) if a == b else f"{a}-{b}" for a, b in row["epochs"]) or "never"
+            cells = row | {"epochs": spans}
+            write("\t".join("" if cells[name] is None else str(cells[name]) for name in _ROW_COLUMNS) + "\n")
 
 
 def models(
-    uri: Annotated[str, typer.Argument(metavar="URI", help="The dataset.")],
+    uri: Annotated[str | None, typer.Argument(metavar="URI", help="A dataset. Not with --image or --sample.")] = None,
     commit: Annotated[str | None, typer.Option("--commit", help="Only runs that used this commit of the dataset.")] = None,
     view: Annotated[str | None, typer.Option("--view", help="Only runs that used the view of this name or id.")] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="FILE", help="A picture, found by its bytes whatever it is called; or their digest.")
+    ] = None,
+    sample: Annotated[str | None, typer.Option("--sample", metavar="ID", help="A sample id, as in the column 'sample_id'.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Which models were made from a dataset, newest first."""
-    ports = wire()
-    found = list(models_using(ports.runs, ports.liveness, uri, commit_id=commit, view=view))
-    if as_json:
-        print_json(
-            [
-                {
-                    "run_id": run.id,
-                    "run_name": run.name,
-                    "model": model.model_dump(mode="json"),
-                    "inputs": run.model_dump(mode="json")["inputs"],
-                }
-                for run, model in found
-            ]
+    """Which models were made from a dataset, or saw a picture or sample, newest first; then models fine-tuned from those."""
+    if (uri is None) == (image is None and sample is None):
+        raise UsageError("give a dataset's URI, --image FILE or --sample ID: one of them", hint="lineage models --help")
+    if uri is None and (commit or view):
+        raise UsageError(
+            "--commit and --view belong to a dataset's URI", hint="leave them out, or give a URI instead of a picture or sample"
         )
+    ports = wire()
+    if uri is not None:
+        found = models_of_dataset(ports.runs, ports.liveness, ports.rows, uri, commit_id=commit, view=view)
+    else:
+        found = models_with(ports.rows, occurrences_of(ports.rows, ports.objects, image=image, sample=sample))
+    if as_json:
+        print_json([model_json(item) for item in found])
         return
     if not found:
-        say("done", f"no recorded model was made from {uri}")
+        say("done", f"no recorded model was made from {uri or image or sample}")
         return
-    rows = [
-        [
-            model.name,
-            model.digest[:19],
-            run.id[:8],
-            run.name,
-            when(run.started_at),
-            ", ".join(f"{item.role}: {item.view_name or item.commit_id}" for item in run.inputs),
-        ]
-        for run, model in found
-    ]
-    table(["model", "digest", "run", "name", "started (UTC)", "data"], rows)
+    render.models(found)
+
+
+def model_json(item: ModelUse) -> dict[str, Any]:
+    """A model as JSON."""
+    return {
+        "run_id": item.run_id,
+        "run_name": item.run_name,
+        "started_at": item.started_at,
+        "reproduces": item.reproduces,
+        "model": {"name": item.model_name, "kind": "model", "digest": item.model_digest},
+        "inputs": [
+            {key: getattr(used, key) for key in ("run_id", "ordinal", "role", "uri", "commit_id", "view_id", "view_name")}
+            for used in item.inputs
+        ],
+        "rows": [{"row": seen.row, "sample_id": seen.sample_id, "picture_digest": seen.picture_digest} for seen in item.occurrences],
+        "path": [asdict(hop) for hop in item.path],
+    }

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
-from lineage.cli.output import out, size, talk, when
+from lineage.cli.output import out, size, table, talk, when
+from lineage.lookup.data import Inherited
+from lineage.lookup.models import ModelUse
 from lineage.model.comparison import Comparison
+from lineage.model.dataset import InputRecord
 from lineage.model.plan import Plan
-from lineage.model.run import MetricPoint, Run
+from lineage.model.run import MetricPoint, RowsRead, Run
+from lineage.model.verification import Verification
 
 _MARK = {"none": "[green]✓[/green]", "note": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "blocker": "[red]✗[/red]"}
 
@@ -67,23 +71,53 @@ def run(item: Run, points: Sequence[MetricPoint]) -> None:
     _line("fingerprint", item.fingerprint)
 
 
-def inputs(item: Run, *, heading: bool = True) -> None:
+def inputs(item: Run, *, heading: bool = True, role: str | None = None) -> None:
     """The data of a run on stdout."""
     if heading:
         out().print(f"[bold]run {item.id}[/bold]  {escape(item.name)}", soft_wrap=True)
         if not item.inputs:
             out().print("no input was recorded")
+    for ordinal, used in enumerate(item.inputs):
+        if role in (None, used.role):
+            _input(used, [read for read in item.reads if read.ordinal == ordinal])
+
+
+def inherited(item: Inherited, *, role: str | None = None) -> None:
+    """Data that came with base weights, on stdout."""
+    way = " → ".join([item.path[0].from_run_name, *(hop.to_run_name for hop in item.path)])
+    out().print(f"[bold]inherited from run {item.run_id}[/bold]  {escape(way)}", soft_wrap=True)
     for used in item.inputs:
-        out().print(f"[bold]data[/bold] [cyan]{escape(used.role)}[/cyan]")
-        _line("uri", used.uri, indent=2)
-        _line("dataset id", used.dataset_id, indent=2)
-        _line("commit id", f"{used.commit_id} (branch {used.branch})", indent=2)
-        if used.view_id:
-            _line("view id", f"{used.view_id} ({used.view_name})", indent=2)
-        if used.query:
-            _line("query", used.query, indent=2)
-        _line("rows", f"{used.rows} of {used.rows_total}, {used.rows_digest}", indent=2)
-        _line("content", used.content_digest, indent=2)
+        if role in (None, used.role):
+            _input(used, ())
+
+
+def _input(used: InputRecord, reads: Sequence[RowsRead]) -> None:
+    out().print(f"[bold]data[/bold] [cyan]{escape(used.role)}[/cyan]")
+    _line("uri", used.uri, indent=2)
+    _line("dataset id", used.dataset_id, indent=2)
+    _line("commit id", f"{used.commit_id} (branch {used.branch})" if used.branch else used.commit_id, indent=2)
+    if used.view_id:
+        _line("view id", f"{used.view_id} ({used.view_name})", indent=2)
+    if used.query:
+        _line("query", used.query, indent=2)
+    _line("rows", f"{used.rows} of {used.rows_total}, {used.rows_digest}", indent=2)
+    _line("content", used.content_digest, indent=2)
+    for read in reads:
+        span = "outside an epoch" if read.first_epoch is None else f"epochs {read.first_epoch} to {read.last_epoch}"
+        if read.first_epoch is not None and read.first_epoch == read.last_epoch:
+            span = f"epoch {read.first_epoch}"
+        _line("read", f"{'every row' if read.rows == used.rows else f'{read.rows} of {used.rows} rows'}, {span}", indent=2)
+
+
+def models(found: Sequence[ModelUse]) -> None:
+    """Models on stdout, with the data or the way that connects them."""
+    rows = []
+    for item in found:
+        data = ", ".join(f"{used.role}: {used.view_name or used.commit_id}" for used in item.inputs)
+        if item.path:
+            data = f"via {' → '.join([item.path[0].from_run_name, *(hop.to_run_name for hop in item.path)])} ({data})"
+        rows.append([item.model_name, item.model_digest[:19], item.run_id[:8], item.run_name, item.started_at[:19].replace("T", " "), data])
+    table(["model", "digest", "run", "name", "started (UTC)", "data"], rows)
 
 
 def plan(item: Plan) -> None:
@@ -99,6 +133,16 @@ def plan(item: Plan) -> None:
             console.print(f"      {escape(ingredient.recorded)}", soft_wrap=True)
         for line in ingredient.detail:
             console.print(f"      {escape(line)}", soft_wrap=True)
+
+
+def verification(item: Verification) -> None:
+    """What was verified of a run, on stdout."""
+    out().print(f"[bold]run {item.run_id}[/bold]  {escape(item.run_name)}", soft_wrap=True)
+    for check in item.checks:
+        mark = _MARK["none" if check.status == "intact" else "blocker"]
+        out().print(f"  {mark} {escape(check.subject):<18} {check.status:<10} {escape(check.found)}", soft_wrap=True)
+        for line in check.detail:
+            out().print(f"      {escape(line)}", soft_wrap=True)
 
 
 def comparison(item: Comparison) -> None:

@@ -45,7 +45,7 @@ def reproduce_command(
             ports,
             found,
             variables=child_variables(settings),
-            data=_by_role(data or []),
+            data=by_role(data or []),
             plan_only=plan,
             keep_workspace=keep,
             on_plan=render.plan,
@@ -76,7 +76,8 @@ def _print(report: Report) -> None:
     typer.echo(f"verdict: {report.verdict.value}" + (f" ({report.reason})" if report.reason else ""))
 
 
-def _by_role(options: list[str]) -> dict[str, str]:
+def by_role(options: list[str]) -> dict[str, str]:
+    """``ROLE=URI`` options as a mapping."""
     places: dict[str, str] = {}
     for option in options:
         role, equals, uri = option.partition("=")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 
+from lineage.lookup.results import first_difference, flat_points
 from lineage.model.comparison import Change, Comparison, Verdict
 from lineage.model.plan import Plan
 from lineage.model.run import MetricPoint, Run
@@ -72,30 +72,11 @@ def _rows(items: Sequence[object]) -> str:
     return f"{sum(rows)} rows" if rows else "not read"
 
 
-def _flat(points: Sequence[MetricPoint]) -> list[tuple[int, str, bytes, float]]:
-    # Values by their bits: two NaN of the same bits are the same, 0.0 and -0.0 are not.
-    return [
-        (point.step, name, struct.pack("<d", value), value)
-        for point in points
-        for name, value in sorted(point.values.items())
-        if not name.startswith(NOT_COMPARED)
-    ]
-
-
 def _metrics(original: Sequence[MetricPoint], replica: Sequence[MetricPoint]) -> Iterator[Change]:
-    left, right = _flat(original), _flat(replica)
+    left, right = flat_points(original), flat_points(replica)
     if not left and not right:
         return
-    detail = None
-    for a, b in zip(left, right, strict=False):
-        if a[:3] != b[:3]:
-            detail = f"first difference at step {a[0]}: {a[1]} = {a[3]!r}"
-            detail += f", then {b[3]!r}" if a[:2] == b[:2] else f", then {b[1]} = {b[3]!r} at step {b[0]}"
-            break
-    else:
-        if len(left) != len(right):
-            longer = left if len(left) > len(right) else right
-            detail = f"one series ends before step {longer[min(len(left), len(right))][0]}"
+    detail = first_difference(left, right)
     yield Change(subject="metrics", same=detail is None, original=f"{len(left)} values", replica=f"{len(right)} values", detail=detail)
 
 

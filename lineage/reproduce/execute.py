@@ -22,6 +22,7 @@ from lineage.record.live import LiveRun
 from lineage.record.reproducing import RUN_VARIABLE, Reproducing
 from lineage.record.start import start_run
 from lineage.reproduce.compare import compare_runs, verdict_of
+from lineage.reproduce.files import place_files
 from lineage.reproduce.plan import is_interpreter, make_plan
 
 _NEVER_RESTORED = ("LD_PRELOAD",)  # it loads code into every process; a record must not decide that
@@ -73,6 +74,7 @@ def reproduce(
     replica: LiveRun | None = None
     try:
         ports.source.check_out(code, workspace)
+        place_files(ports.objects, run, workspace)
         folder = workspace / run.working_directory
         folder.mkdir(parents=True, exist_ok=True)
         replica = start_run(

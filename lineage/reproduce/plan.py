@@ -6,14 +6,16 @@ import re
 from collections.abc import Mapping
 
 from lineage.errors import LineageError
+from lineage.lookup.environments import changed_packages, machine_changes, package_change
 from lineage.model.dataset import InputRecord, normalise_uri
 from lineage.model.environment import Environment
 from lineage.model.event import replay
-from lineage.model.plan import Ingredient, Plan
+from lineage.model.plan import Ingredient, Plan, Severity
 from lineage.model.run import Run, RunState
 from lineage.model.secrets import REDACTED
 from lineage.ports import Ports, Progress, no_progress
-from lineage.record.recheck import check_input
+from lineage.record.opening import locate
+from lineage.reproduce.files import plan_files
 
 _PACKAGES_SHOWN = 8
 
@@ -28,8 +30,9 @@ def make_plan(ports: Ports, run: Run, data: Mapping[str, str] | None = None, pro
         progress: Told of rows checked.
     """
     moved = {role: normalise_uri(uri) for role, uri in (data or {}).items()}
-    ingredients = [_record(ports, run), *_state(run), _command(run), _code(ports, run)]
+    ingredients = [check_record(ports, run), *_state(run), _command(run), _code(ports, run)]
     ingredients += [_data(ports, item, moved.get(item.role), progress) for item in run.inputs]
+    ingredients += plan_files(ports.objects, run)
     for role in sorted(set(moved) - {item.role for item in run.inputs}):
         ingredients.append(
             Ingredient(
@@ -45,10 +48,11 @@ def make_plan(ports: Ports, run: Run, data: Mapping[str, str] | None = None, pro
     return Plan(run_id=run.id, command=run.command, ingredients=tuple(ingredients))
 
 
-def _record(ports: Ports, run: Run) -> Ingredient:
+def check_record(ports: Ports, run: Run) -> Ingredient:
+    """Whether a record's events are intact and add up to it."""
     events = ports.runs.events(run.id)
     try:
-        told = replay(events, run.id)
+        told = replay(events, run.id, ports.runs.environment)
     except LineageError as error:
         return Ingredient(
             name="record", status="changed", severity="blocker", recorded="a chain of events", found="a broken one", detail=(error.message,)
@@ -136,15 +140,10 @@ def _code(ports: Ports, run: Run) -> Ingredient:
 
 def _data(ports: Ports, item: InputRecord, moved: str | None, progress: Progress) -> Ingredient:
     recorded = f"{item.rows} rows at {item.commit_id} of {item.uri}"
-    try:
-        check = check_input(ports.datasets(), ports.objects, item, moved, progress)
-    except LineageError as error:  # the backend's package is missing
-        return Ingredient(
-            name=f"data: {item.role}", status="missing", severity="blocker", recorded=recorded, found="no backend", detail=(error.message,)
-        )
-    if check.status == "ready":
-        where = f" at {moved}" if moved else ""
-        severity = "note" if check.detail else "none"
+    check, place = locate(ports.datasets, ports.objects, ports.rows, item, moved, progress)
+    if place is not None:
+        where = f" at {moved}" if moved and place.origin == "dataset" else ""
+        severity: Severity = "note" if check.detail else "none"
         return Ingredient(
             name=f"data: {item.role}", status="ready", severity=severity, recorded=recorded, found=check.found + where, detail=check.detail
         )
@@ -167,20 +166,11 @@ def _environment(recorded: Environment | None, now: Environment) -> Ingredient:
     detail: list[str] = []
     if (recorded.implementation, recorded.python) != (now.implementation, now.python):
         detail.append(f"{recorded.implementation} {recorded.python} → {now.implementation} {now.python}: may change everything")
-    names = sorted(set(recorded.packages) | set(now.packages))
-    changed = [name for name in names if not _same_package(recorded, now, name)]
-    detail += [_package_change(recorded, now, name) for name in changed[:_PACKAGES_SHOWN]]
+    changed = changed_packages(recorded, now)
+    detail += [package_change(recorded, now, name) for name in changed[:_PACKAGES_SHOWN]]
     if len(changed) > _PACKAGES_SHOWN:
         detail.append(f"{len(changed) - _PACKAGES_SHOWN} more packages differ")
-    machine = [
-        f"{what}: {left} → {right}"
-        for what, left, right in (
-            ("processor", recorded.cpu, now.cpu),
-            ("GPUs", ", ".join(recorded.gpus) or "none", ", ".join(now.gpus) or "none"),
-            ("C library", recorded.libc, now.libc),
-        )
-        if left != right
-    ]
+    machine = machine_changes(recorded, now)
     if detail:
         return Ingredient(
             name="environment",
@@ -195,18 +185,6 @@ def _environment(recorded: Environment | None, now: Environment) -> Ingredient:
             name="environment", status="different", severity="note", recorded=_short(recorded), found=_short(now), detail=tuple(machine)
         )
     return Ingredient(name="environment", status="ready", recorded=_short(recorded), found="same interpreter, packages and machine")
-
-
-def _same_package(left: Environment, right: Environment, name: str) -> bool:
-    a, b = left.packages.get(name), right.packages.get(name)
-    return a is not None and b is not None and (a == b or (a.editable and b.editable))
-
-
-def _package_change(left: Environment, right: Environment, name: str) -> str:
-    a, b = left.packages.get(name), right.packages.get(name)
-    if a is not None and b is not None and a.version == b.version:
-        return f"{name} {a.version}: other installed files"
-    return f"{name} {'absent' if a is None else a.version} → {'absent' if b is None else b.version}"
 
 
 def _short(environment: Environment) -> str:

@@ -164,7 +164,7 @@ def _picture_size(content: bytes, path: Path) -> tuple[int, int] | SourceProblem
         with Image.open(BytesIO(content), formats=("JPEG",)) as image:
             size = image.size
             # Decoding at an eighth of the size reads the whole stream, so that a cut-off picture is found, at a fraction of the time.
-            image.draft("L", (size[0] // 8, size[1] // 8))
+            image.draft("L", (max(size[0] // 8, 1), max(size[1] // 8, 1)))
             image.load()
     except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         return SourceProblem(path, "cannot be decoded", expected="a whole JPEG picture", found=str(error))

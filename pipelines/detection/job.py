@@ -21,7 +21,7 @@ import lineage.training
 from lineage.errors import Unavailable
 from pipelines.detection.config import Config
 from pipelines.detection.evaluate import Evaluation, evaluate
-from pipelines.detection.model import base_weights_file, build_model, file_digest
+from pipelines.detection.model import base_weights_file, build_model
 from pipelines.detection.progress import bar, console
 from pipelines.detection.train import make_optimizer, make_schedule, train_one_epoch
 from pipelines.detection.transforms import LABEL_COLUMN, collate, label_map, make_transform, training_pipeline, validation_pipeline
@@ -118,7 +118,7 @@ def _train_and_evaluate(run: Any, config: Config, device: torch.device) -> tuple
     validation_loader = make_loader(validation_view, shuffle=False, transform=validation_transform)
 
     if config.model.base_weights is not None:
-        run.summary["base_weights_digest"] = file_digest(base_weights_file(config.model))
+        run.use_artifact(base_weights_file(config.model), role="base")
     model = build_model(config.model, width=size.width, height=size.height, classes=len(config.classes)).to(device)
     optimizer = make_optimizer(model, config.optimizer)
     schedule = make_schedule(optimizer, config.optimizer, steps_per_epoch=math.ceil(len(train_view) / config.batch_size))

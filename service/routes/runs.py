@@ -6,14 +6,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from lineage.errors import UsageError
+from lineage.lookup.data import inherited_by, rows_of
+from lineage.lookup.graph import descendants
+from lineage.lookup.leaks import find_leaks
 from lineage.lookup.runs import get_run
+from lineage.model.findings import LeakReport
 from lineage.model.run import Run
 from service import examples
 from service.dependencies import PortsOf, RunName
 from service.entity import entity
 from service.listing import RunFilters, find_page
 from service.problems import responses
-from service.schemas import RunData, RunMetrics, RunPage, brief, data_of, run_metrics
+from service.schemas import RowOfRun, RunData, RunLineage, RunMetrics, RunPage, RunRows, brief, data_of, run_lineage, run_metrics
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 
@@ -33,10 +38,60 @@ def show_run(request: Request, ports: PortsOf, name: RunName) -> Response:
     return entity(request, get_run(ports.runs, ports.liveness, name))
 
 
-@router.get("/{id}/data", response_model=RunData, responses={200: examples.run_data(), **_OF_ONE_RUN})
-def show_run_data(request: Request, ports: PortsOf, name: RunName) -> Response:
-    """What a run read, by role: dataset, commit id, view and rows."""
-    return entity(request, data_of(get_run(ports.runs, ports.liveness, name)))
+@router.get("/{id}/data", response_model=RunData | RunRows, responses={200: examples.run_data(), **_OF_ONE_RUN})
+def show_run_data(
+    request: Request,
+    ports: PortsOf,
+    name: RunName,
+    rows: Annotated[bool, Query(description="Every row instead: sample ids, digests, epochs in which it was read.")] = False,
+    role: Annotated[str | None, Query(description="Only inputs of this role.", max_length=40, examples=["train"])] = None,
+    cursor: Annotated[str | None, Query(description="With `rows`: `next_cursor` of the page before.", max_length=20)] = None,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="With `rows`: at most so many.")] = 1_000,
+) -> Response:
+    """What a run read, by role: dataset, commit id, view and rows; with `rows=true` row by row."""
+    run = get_run(ports.runs, ports.liveness, name)
+    if not rows:
+        return entity(request, data_of(run, role))
+    start = _parse_position(cursor)
+    found = tuple(RowOfRun(**row) for row in rows_of(ports.objects, run, role, start=start, stop=start + limit))
+    total = sum(item.rows for item in run.inputs if role in (None, item.role))
+    next_cursor = str(start + limit) if start + limit < total else None
+    return entity(request, RunRows(run_id=run.id, items=found, next_cursor=next_cursor))
+
+
+def _parse_position(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not cursor.isascii() or not cursor.isdigit():
+        raise UsageError("the cursor is not one that this service gave", hint="leave it out to begin with the first row")
+    return int(cursor)
+
+
+@router.get("/{id}/lineage", response_model=RunLineage, responses=_OF_ONE_RUN)
+def show_run_lineage(request: Request, ports: PortsOf, name: RunName) -> Response:
+    """Where a run's result comes from, through the models it was fine-tuned from, and where its models went."""
+    run = get_run(ports.runs, ports.liveness, name)
+    newer = descendants(ports.rows, [run.id])[run.id]
+    older = inherited_by(ports.runs, ports.rows, run)
+    return entity(request, run_lineage(run, older, [(item, ports.runs.get(item.run_id)) for item in newer]))
+
+
+@router.get("/{id}/leaks", response_model=LeakReport, responses=_OF_ONE_RUN)
+def show_run_leaks(
+    request: Request,
+    ports: PortsOf,
+    name: RunName,
+    role: Annotated[
+        list[str] | None, Query(description="Inputs that count as evaluated; all but `train` by default.", max_length=20)
+    ] = None,
+) -> Response:
+    """Evaluated rows that the model, or one that it was fine-tuned from, was trained on.
+
+    By row, picture bytes and sequence, from the record alone; no dataset is opened here. `lineage leaks` also finds pictures that look
+    alike.
+    """
+    run = get_run(ports.runs, ports.liveness, name)
+    return entity(request, find_leaks(ports, run, roles=role or (), near=False))
 
 
 @router.get("/{id}/metrics", response_model=RunMetrics, responses={200: examples.run_metrics(), **_OF_ONE_RUN})

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FRAMEWORKS = ("deeplake", "dvc", "fastapi", "git", "psycopg", "rich", "torch", "typer", "wandb")
+FRAMEWORKS = ("PIL", "deeplake", "dvc", "fastapi", "git", "imagehash", "psycopg", "pyroaring", "rich", "torch", "typer", "wandb")
 
 
 def loaded_by(statement: str) -> set[str]:

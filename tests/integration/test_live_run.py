@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import lineage
-from lineage import api
+from lineage.api import process
 from lineage.errors import NotFound, Unavailable, UsageError
 from lineage.model.event import replay
 from lineage.model.run import MetricPoint, Run, RunState
@@ -37,7 +37,7 @@ def here(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _close_stores() -> Iterator[None]:
     """Stores that this process opened belong to one test."""
     yield
-    api._wired.cache_clear()
+    process.wired.cache_clear()
 
 
 def python(folder: Path, script: str, *arguments: str, expect: int | None = 0, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -58,7 +58,7 @@ def only_run() -> Run:
 
 
 def points(run: Run) -> list[MetricPoint]:
-    return api._ports().runs.metrics(run.id)
+    return process.ports_of_process().runs.metrics(run.id)
 
 
 def database() -> Path:
@@ -251,7 +251,7 @@ while True:
     assert len(found) >= len([line for line in lines if float(line[1]) < last - 1.0])
     assert killed.ended_at is not None
     assert abs(killed.ended_at.timestamp() - found[-1].at) < 1e-3
-    assert replay(api._ports().runs.events(killed.id), killed.id) == killed
+    assert replay(process.ports_of_process().runs.events(killed.id), killed.id, process.ports_of_process().runs.environment) == killed
     assert lineage.get(alive.id) == killed, "looking again adds nothing"
 
 
@@ -514,7 +514,7 @@ def test_artifacts_are_kept_by_content(here: Path) -> None:
         ("model.pth", "model", "out/model.pth"),
         ("code", "file", "train.py"),
     ]
-    assert api._ports().objects.get_bytes(made.digest) == b"epoch 2"
+    assert process.ports_of_process().objects.get_bytes(made.digest) == b"epoch 2"
     assert ended.outputs[0] == made
     assert lineage.trained_on(made.digest) == []
 

@@ -17,7 +17,7 @@ from deeplake import types
 from PIL import Image
 
 import lineage
-from lineage import api
+from lineage.api import process
 from lineage.record.recorded_view import RecordedView
 from lineage.training import DataLoader, make_deterministic
 
@@ -57,7 +57,7 @@ def run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.chdir(repository)
     with lineage.start_run(seed=7) as live:
         yield live
-    api._wired.cache_clear()
+    process.wired.cache_clear()
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_without_a_fixed_seed_every_loader_differs(repository: Path, dataset: Pa
     with lineage.start_run() as run:
         view = run.use_dataset(dataset, role="train")
         found = [ids(epochs(view, helper, 1)[0]) for _ in range(3)]
-    api._wired.cache_clear()
+    process.wired.cache_clear()
 
     assert len({tuple(order) for order in found}) == 3
 

@@ -1,0 +1,135 @@
+"""What differs between two runs: everything that went in, what came out, and the likeliest cause first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lineage.errors import LineageError
+from lineage.lookup.diff_causes import likely_causes
+from lineage.lookup.diff_data import diff_data
+from lineage.lookup.environments import compare_environments
+from lineage.lookup.results import changed_values, compare_results
+from lineage.model.code import CodeVersion
+from lineage.model.difference import CodeDifference, DataDifference, Difference, RunSide, ValueChange
+from lineage.model.run import MetricPoint, Run
+from lineage.ports import Ports, Progress, SourceControl, no_progress
+from lineage.record.metrics import NOT_COMPARED
+
+
+def diff_runs(ports: Ports, a: Run, b: Run, *, rows: int = 20, role: str | None = None, progress: Progress = no_progress) -> Difference:
+    """Compare two runs.
+
+    Args:
+        ports: The outside world. Data are compared by what was recorded; datasets are opened only to describe rows that changed.
+        a: The first run.
+        b: The second.
+        rows: How many changed rows of each kind are described; the others are counted.
+        role: Only inputs of this role.
+        progress: Told of rows described.
+
+    Raises:
+        NotFound: An object that a record needs is gone.
+        IntegrityError: An object is not what its record says.
+    """
+    data = diff_data(ports, a, b, rows=rows, role=role, progress=progress)
+    code = _code(ports.source, a.code, b.code)
+    configuration, weights = _configuration(a, b), _base_weights(a, b)
+    environment = compare_environments(a.environment, b.environment)
+    metrics_a, metrics_b = ports.runs.metrics(a.id), ports.runs.metrics(b.id)
+    results = compare_results(a, b, metrics_a, metrics_b)
+    causes = likely_causes(data, code, configuration, weights, environment, results)
+    return Difference(
+        a=_side(a),
+        b=_side(b),
+        is_same=not any(cause.decides for cause in causes),
+        causes=causes,
+        data=data,
+        code=code,
+        configuration=configuration,
+        base_weights=weights,
+        environment=environment,
+        results=results,
+        not_compared=tuple(_not_compared(a, b, [*metrics_a, *metrics_b], data, code, role)),
+    )
+
+
+def _side(run: Run) -> RunSide:
+    return RunSide(
+        run_id=run.id,
+        name=run.name,
+        project=run.project,
+        job_type=run.job_type,
+        state=run.state.value,
+        started_at=run.started_at.isoformat(),
+    )
+
+
+def _code(source: SourceControl, a: CodeVersion | None, b: CodeVersion | None) -> CodeDifference:
+    if a is None or b is None:
+        return CodeDifference(is_same=False, a=_short(a), b=_short(b), files=None, reason="no code was recorded")
+    if a.tree_sha == b.tree_sha:
+        return CodeDifference(is_same=True, a=_short(a), b=_short(b))
+    reason: str | None
+    try:
+        files = source.changed_files(a, b)
+        reason = None if files is not None else source.has(a) or source.has(b)
+    except LineageError as error:
+        files, reason = None, error.message
+    return CodeDifference(is_same=False, a=_short(a), b=_short(b), files=None if files is None else tuple(files), reason=reason)
+
+
+def _short(code: CodeVersion | None) -> str | None:
+    return None if code is None else f"{(code.git_sha or code.snapshot_sha)[:10]}{' + uncommitted changes' if code.is_dirty else ''}"
+
+
+def _configuration(a: Run, b: Run) -> tuple[ValueChange, ...]:
+    return (
+        *changed_values(_dotted(a.config), _dotted(b.config), "config."),
+        *changed_values(_dotted(a.determinism), _dotted(b.determinism), "determinism."),
+        *changed_values({"command": " ".join(a.command)}, {"command": " ".join(b.command)}),
+        *changed_values({"working directory": a.working_directory}, {"working directory": b.working_directory}),
+        *changed_values({"seed": a.seed}, {"seed": b.seed}),
+    )
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, under keys such as ``optimizer.lr``. An empty mapping is a value, too."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _dotted(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _base_weights(a: Run, b: Run) -> tuple[ValueChange, ...]:
+    """By role; several files of one role in the order of their use."""
+    ours, theirs = ({_numbered(run, i): item.digest for i, item in enumerate(run.uses)} for run in (a, b))
+    return changed_values(ours, theirs)
+
+
+def _numbered(run: Run, index: int) -> str:
+    role = run.uses[index].role
+    earlier = sum(item.role == role for item in run.uses[:index])
+    return role if earlier == 0 else f"{role} {earlier + 1}"
+
+
+def _not_compared(
+    a: Run, b: Run, points: Sequence[MetricPoint], data: Sequence[DataDifference], code: CodeDifference, role: str | None
+) -> Iterator[str]:
+    if role is not None:
+        yield f"data of other roles than '{role}'"
+    for item in data:
+        yield from (f"data {item.role}: {line}" for line in item.not_compared)
+    if not code.is_same and code.reason is not None:
+        yield f"code, file by file: {code.reason}"
+    for which, run in (("a", a), ("b", b)):
+        if run.code is not None and run.code.left_out:
+            yield f"code of {which}: what its snapshot does not hold ({', '.join(run.code.left_out[:3])})"
+        if not run.inputs:
+            yield f"data of {which}: no input was recorded"
+    skipped = sorted({name for point in points for name in point.values if name.startswith(NOT_COMPARED)})
+    if skipped:
+        yield f"metrics that depend on speed: {', '.join(skipped)}"
