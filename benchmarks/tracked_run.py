@@ -20,7 +20,7 @@ from pathlib import Path
 
 RUN = """
 import time
-import lineage.api
+import lineage.api.recording
 began = time.perf_counter()
 with lineage.start_run(project="benchmark", job_type="train", config={f"p{i}": i for i in range(20)}, seed=7):
     pass
@@ -61,7 +61,7 @@ def main() -> None:
         bare, tracked, inside, imports = [], [], [], []
         for _ in range(repeats):
             bare.append(_python(folder, "pass")[0])
-            imports.append(_python(folder, "import lineage.api")[0])
+            imports.append(_python(folder, "import lineage.api.recording")[0])
             took, said = _python(folder, RUN)
             tracked.append(took)
             inside.append(float(said))
