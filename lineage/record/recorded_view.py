@@ -150,7 +150,7 @@ class RecordedView:
             IntegrityError: A row, or a picture when some columns are left out, is not what was recorded.
         """
         values = self.read_quietly(positions, columns)
-        if self.reads is not None and self._is_own_process():
+        if self.reads is not None:
             self.reads.note(None, positions)
         return values
 
@@ -160,9 +160,6 @@ class RecordedView:
         values = reader.read([int(self._positions[position]) for position in positions], columns)
         self._check(digester, positions, values)
         return values
-
-    def _is_own_process(self) -> bool:
-        return self._reader_pid == os.getpid()
 
     def _check(self, digester: RowDigester, positions: Sequence[int], values: dict[str, list[Any]]) -> None:
         is_whole = digester.columns <= values.keys()
@@ -186,7 +183,7 @@ class RecordedView:
     def __getitem__(self, position: int) -> dict[str, Any]:
         """One sample: column to value, and ``row`` (source position) and ``index`` (position in the view)."""
         sample = self.sample(position)
-        if self.reads is not None and self._is_own_process():
+        if self.reads is not None:
             self.reads.note(None, (sample["index"],))
         return sample
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lineage.errors import IntegrityError
+from lineage.errors import IntegrityError, LineageError
 from lineage.model.dataset import DatasetVersion, LogManifest
 from lineage.model.digest import digest_of_json
 from lineage.ports import DatasetBackend, DatasetReader, KnownVersion, ObjectStore, Progress, RowIndex, no_progress
@@ -95,7 +95,7 @@ def _digested(
     import numpy as np
 
     version = reader.version
-    wanted = np.unique(rows)
+    wanted = rows if len(rows) < 2 or bool((np.diff(rows) > 0).all()) else np.unique(rows)  # sorted already, as most views are
     if start.same_version and start.trusted == 0 and signature is not None:
         # The files look different: all that was taken from them is in doubt.
         known = start.ledger.all_known()
@@ -163,7 +163,16 @@ def _named(item: KnownVersion) -> DatasetVersion:
 def _is_related(backend: DatasetBackend, left: KnownVersion, right: KnownVersion) -> bool:
     """Whether one of two versions is the other with rows behind at most."""
     older, newer = sorted((left, right), key=lambda item: (item.rows_total, item.commit_id))
-    return backend.only_appended(older, _named(newer))
+    if older.commit_id == newer.commit_id:
+        return older.manifest == newer.manifest
+    if not backend.only_appended(older, _named(newer)):
+        return False
+    # That was asked of the version that has the newer one's name today; it may be another one.
+    try:
+        manifest = backend.manifest(_named(newer))
+    except LineageError:
+        return False
+    return newer.manifest == ("" if manifest is None else manifest.digest)
 
 
 def _holds_others(start: _Start, version: DatasetVersion) -> bool:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from lineage.lookup.diff import diff_runs
 from lineage.lookup.runs import get_run
 from lineage.model.difference import Difference
+from service import examples
 from service.dependencies import PortsOf
 from service.entity import entity
 from service.problems import responses
@@ -18,7 +19,9 @@ router = APIRouter(prefix="/api/v1", tags=["runs"])
 _Name = Annotated[str, Query(max_length=64, description="Run id, or a unique prefix of one.")]
 
 
-@router.get("/diff", response_model=Difference, responses=responses(400, 404, 422))
+@router.get(
+    "/diff", response_model=Difference, responses={200: examples.difference(), 304: examples.NOT_MODIFIED, **responses(400, 404, 422)}
+)
 def show_difference(
     request: Request,
     ports: PortsOf,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from lineage.lookup.data import inherited_by
 from lineage.lookup.runs import runs_behind
 from service import examples
 from service.dependencies import ModelDigest, PortsOf
@@ -20,4 +21,4 @@ router = APIRouter(prefix="/api/v1/models", tags=["models"])
 def show_model_data(request: Request, ports: PortsOf, digest: ModelDigest) -> Response:
     """Which data made this model: the runs that made it, newest first, and what each of them read."""
     found, _ = runs_behind(ports.runs, ports.liveness, digest)
-    return entity(request, model_data(digest, found))
+    return entity(request, model_data(digest, ((run, inherited_by(ports.runs, ports.rows, run)) for run in found)))

@@ -51,7 +51,7 @@ def show_run_data(
     """What a run read, by role: dataset, commit id, view and rows; with `rows=true` row by row."""
     run = get_run(ports.runs, ports.liveness, name)
     if not rows:
-        return entity(request, data_of(run, role))
+        return entity(request, data_of(run, inherited_by(ports.runs, ports.rows, run), role))
     start = _parse_position(cursor)
     found = tuple(RowOfRun(**row) for row in rows_of(ports.objects, run, role, start=start, stop=start + limit))
     total = sum(item.rows for item in run.inputs if role in (None, item.role))
@@ -67,7 +67,7 @@ def _parse_position(cursor: str | None) -> int:
     return int(cursor)
 
 
-@router.get("/{id}/lineage", response_model=RunLineage, responses=_OF_ONE_RUN)
+@router.get("/{id}/lineage", response_model=RunLineage, responses={200: examples.run_lineage(), **_OF_ONE_RUN})
 def show_run_lineage(request: Request, ports: PortsOf, name: RunName) -> Response:
     """Where a run's result comes from, through the models it was fine-tuned from, and where its models went."""
     run = get_run(ports.runs, ports.liveness, name)
@@ -76,7 +76,7 @@ def show_run_lineage(request: Request, ports: PortsOf, name: RunName) -> Respons
     return entity(request, run_lineage(run, older, [(item, ports.runs.get(item.run_id)) for item in newer]))
 
 
-@router.get("/{id}/leaks", response_model=LeakReport, responses=_OF_ONE_RUN)
+@router.get("/{id}/leaks", response_model=LeakReport, responses={200: examples.leaks(), **_OF_ONE_RUN})
 def show_run_leaks(
     request: Request,
     ports: PortsOf,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from lineage.lookup.models import exposures_of_version, models_of, occurrences_of
 from lineage.lookup.rows import exposures
+from service import examples
 from service.dependencies import PortsOf
 from service.entity import entity
 from service.problems import responses
@@ -15,7 +16,7 @@ from service.schemas import Seen, seen
 
 router = APIRouter(prefix="/api/v1", tags=["samples"])
 
-_ANSWERS = responses(404, 422)
+_ANSWERS: dict[int | str, dict[str, Any]] = {200: examples.seen(), 304: examples.NOT_MODIFIED, **responses(404, 422)}
 
 PictureDigest = Annotated[
     str,

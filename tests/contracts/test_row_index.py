@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -414,7 +413,7 @@ def test_inputs_that_look_ups_would_miss(rows: RowIndex, runs: SqlRunStore) -> N
     assert rows.unindexed_inputs() == []
     pointed, other = rows.sightings([f"s/{'a' * 64}"])
     assert (pointed.ordinal, other.ordinal) == (0, 1)
-    assert pointed == replace(other, ordinal=0)
+    assert pointed == other._replace(ordinal=0)
     runs.append(run_id(1), Ended(at=AT, state=RunState.failed))
     assert [item.state for item in rows.sightings([f"s/{'a' * 64}"])] == ["failed", "failed"]
 

@@ -266,21 +266,23 @@ import numpy as np
 sys.path.insert(0, {here!r})
 import test_ledger_reuse as test
 from lineage.record import spaces
-spaces._SAVE_EVERY_S = 0.0
 bench = test.Bench(Path(sys.argv[1]))
+last, spaces._SAVE_EVERY_S, first, step = int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
 print("ready", flush=True)
 sys.stdin.readline()
-last = int(sys.argv[2])
 def progress(what, done, total):
     if last and done >= last:
         os.kill(os.getpid(), signal.SIGKILL)
-test.record_input(bench.backend, bench.objects, bench.index, bench.backend.resolve(bench.uri), "train", progress)
+whole = bench.backend.resolve(bench.uri)
+view = type(whole)(whole.version, whole.rows[first::step])
+test.record_input(bench.backend, bench.objects, bench.index, view, "train", progress)
 """
 
 
-def child(bench: Bench, last: int = 0) -> subprocess.Popen[str]:
-    """A process that records the whole dataset, saving as often as it can, and kills itself after so many rows."""
-    words = [sys.executable, "-c", CHILD.format(here=str(Path(__file__).parent)), str(bench.folder), str(last)]
+def child(bench: Bench, *, last: int = 0, save_every_s: float = 0.0, first: int = 0, step: int = 1) -> subprocess.Popen[str]:
+    """A process that records every ``step``-th row from ``first`` on, and kills itself after ``last`` rows (0: never)."""
+    words = [sys.executable, "-c", CHILD.format(here=str(Path(__file__).parent)), str(bench.folder)]
+    words += [str(last), str(save_every_s), str(first), str(step)]
     started = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert started.stdout is not None
     assert started.stdout.readline() == "ready\n"
@@ -290,7 +292,7 @@ def child(bench: Bench, last: int = 0) -> subprocess.Popen[str]:
 def test_a_killed_record_goes_on_where_it_was(bench: Bench) -> None:
     """SIGKILL in the middle of digesting: what was saved is not read again, nothing is missing, the record is the same as of one go."""
     create(bench.dataset, TABLE, table(0, 40_000))
-    killed = child(bench, 20_000)
+    killed = child(bench, last=20_000)
     killed.communicate("\n")
     assert killed.returncode == -signal.SIGKILL
     space, read = bench.read_for()
@@ -303,10 +305,11 @@ def test_a_killed_record_goes_on_where_it_was(bench: Bench) -> None:
     assert all(bench.index.find_keys("sample", sample_key(f"s{row}")) == [(space, row)] for row in range(0, 40_000, 999))
 
 
-def test_two_processes_record_the_same_version_at_once(bench: Bench) -> None:
-    """One space, nothing lost, both succeed."""
+@pytest.mark.parametrize(("first", "step"), [((0, 0), 1), ((0, 1), 2)], ids=["the same rows", "every other row"])
+def test_two_processes_record_the_same_version_at_once(bench: Bench, first: tuple[int, int], step: int) -> None:
+    """One space, nothing lost, both succeed; each saves again and again while the other does."""
     create(bench.dataset, TABLE, table(0, 40_000))
-    both = [child(bench), child(bench)]
+    both = [child(bench, first=start, step=step) for start in first]
     for process in both:
         assert process.stdin is not None
         process.stdin.write("\n")
@@ -360,7 +363,7 @@ def test_an_interrupted_record_of_another_history_claims_nothing(bench: Bench) -
     other = bench.folder / "other"
     shutil.copytree(bench.dataset, other)
     append(bench.dataset, table(20, 10, "a"))
-    killed = child(bench, 1)
+    killed = child(bench, last=1, save_every_s=1000)
     killed.communicate("\n")
     assert killed.returncode == -signal.SIGKILL
     bench.dataset.rename(bench.folder / "aside")
@@ -376,6 +379,27 @@ def test_an_interrupted_record_of_another_history_claims_nothing(bench: Bench) -
     assert bench.recorded_truly(ours)
     assert ours.content_digest != theirs.content_digest
     assert ours.space != theirs.space
+
+
+def test_histories_are_not_mixed_when_their_notes_are_lost(bench: Bench) -> None:
+    """Rows behind the shared ones that nobody accounts for belong to somebody else."""
+    create(bench.dataset, TABLE, table(0, 20))
+    first = bench.record()
+    other = bench.folder / "other"
+    shutil.copytree(bench.dataset, other)
+    append(bench.dataset, table(20, 10, "a"))
+    assert bench.read_for() == (first.space, 10)
+    with bench.database.writing() as execute:
+        execute("DELETE FROM dataset_versions", ())
+    shutil.rmtree(bench.dataset)
+    other.rename(bench.dataset)
+    assert bench.read_for() == (first.space, 20)
+    append(bench.dataset, table(20, 5, "b"))
+
+    assert bench.read_for([0, 1]) != (first.space, 0)
+    item = bench.record()
+    assert bench.recorded_truly(item)
+    assert item.space != first.space
 
 
 def test_a_lost_index_does_not_turn_old_digests_into_new_ones(bench: Bench) -> None:

@@ -182,6 +182,15 @@ def test_a_copy_is_as_good(recorded: InputRecord, expected: list[str], dataset: 
     assert content(view) == expected
 
 
+def test_no_handle_goes_to_another_process(recorded: InputRecord, expected: list[str]) -> None:
+    """A pickled Deep Lake handle loses its version and holds credentials in clear: none is in a pickled view, also after reading."""
+    view, _ = opened(recorded)
+    view[0]
+
+    assert b"DeepLakeReader" not in pickle.dumps(view)
+    assert content(pickle.loads(pickle.dumps(view))) == expected
+
+
 def send(view: RecordedView, pipe: Any) -> None:
     pipe.send([content(view), view.reads is None])
     pipe.close()

@@ -170,7 +170,9 @@ class DeepLakeReader:
             with deeplake_errors(self._uri):
                 if self._columns[name].kind == "image":
                     return list(self._dataset[name].get_bytes(wanted))
-                return [plain_value(value) for value in self._values(self._dataset[name], wanted)]
+                values = list(self._values(self._dataset[name], wanted))
+                is_plain = not any(hasattr(kind, "to_dict") for kind in set(map(type, values)))
+                return values if is_plain else [plain_value(value) for value in values]
         except Unavailable as error:
             if isinstance(error.__cause__, KeyError):
                 raise NotFound(
