@@ -15,7 +15,7 @@ import typer
 
 from lineage.cli import diff, doctor, impact, keep, leaks, look, reproduce, run, serve, upload, view
 from lineage.cli.output import fail
-from lineage.errors import LineageError
+from lineage.errors import LineageError, UsageError
 
 app = typer.Typer(
     name="lineage",
@@ -71,6 +71,12 @@ def main() -> None:
             raise
         fail(error)
         sys.exit(error.exit_code)
+    except UnicodeEncodeError as error:
+        # A word of the command line that is no UTF-8 text, where something else than a path was expected.
+        if os.environ.get("LINEAGE_DEBUG") or not any("\udc80" <= letter <= "\udcff" for word in sys.argv for letter in word):
+            raise
+        fail(UsageError(f"{error.object!r} holds bytes that are no UTF-8 text", hint="only paths may"))
+        sys.exit(UsageError.exit_code)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)

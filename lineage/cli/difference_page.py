@@ -56,7 +56,7 @@ def difference_page(item: Difference, metrics_a: Sequence[MetricPoint], metrics_
         _table(
             ["", "run", "name", "project", "job type", "state"], [[which, *_side(side)] for which, side in (("a", item.a), ("b", item.b))]
         ),
-        "<h2>Likeliest cause of other results first</h2>",
+        "<h2>Likely causes, likeliest first</h2>",
         f"<ol>{''.join(f'<li>{escape(cause.sentence)}</li>' for cause in item.causes)}</ol>"
         if item.causes
         else "<p>Nothing recorded differs.</p>",
@@ -85,16 +85,17 @@ def difference_page(item: Difference, metrics_a: Sequence[MetricPoint], metrics_
 
 
 def described_pictures(ports: Ports, a: Run, b: Run, item: Difference) -> Pictures:
-    """Pictures of the rows that both runs have and that differ, each checked against its digest; without those that cannot be read."""
+    """Pictures of the rows that differ, each checked against its digest; without those that cannot be read."""
     found: dict[tuple[int, int], tuple[bytes | None, bytes | None]] = {}
     for number, data in enumerate(item.data):
         if data.a is None or data.b is None:
             continue
-        paired = {i: row for i, row in enumerate(data.rows) if row.position_a is not None and row.position_b is not None}
-        replaced = {i: row.position_a for i, row in paired.items() if row.kind == "replaced"}
-        ours = _pictures(ports, a, data.role, data.a, replaced)
-        theirs = _pictures(ports, b, data.role, data.b, {i: row.position_b for i, row in paired.items()})
-        found |= {(number, i): (ours.get(i), theirs.get(i)) for i in paired}
+        rows = dict(enumerate(data.rows))
+        # A row that both have is shown once, unless its picture was replaced.
+        only_a = {i: row.position_a for i, row in rows.items() if row.kind == "replaced" or row.position_b is None}
+        ours = _pictures(ports, a, data.role, data.a, only_a)
+        theirs = _pictures(ports, b, data.role, data.b, {i: row.position_b for i, row in rows.items()})
+        found |= {(number, i): (ours.get(i), theirs.get(i)) for i in rows}
     return found
 
 

@@ -19,6 +19,7 @@ from lineage.model.dataset import InputRecord
 from lineage.model.run import Run
 from lineage.ports import Ports, RunQuery
 from lineage.record.reindex import reindex_inputs
+from lineage.reproduce.archive import is_complete
 from lineage.reproduce.tidy import lost_needs
 from lineage.settings import load_settings
 from lineage.wiring import wire
@@ -121,7 +122,7 @@ def _version(ports: Ports, uri: str, commit_id: str, uses: Sequence[tuple[Run, I
         if reader.version.dataset_id != item.dataset_id:
             raise IntegrityError(f"dataset {uri}", expected=f"id {item.dataset_id[:12]}", found=f"id {reader.version.dataset_id[:12]}")
     except LineageError as error:
-        lost = [used for _, used in uses if ports.rows.archive(used.content_digest) is None]
+        lost = [used for _, used in uses if not _is_archived(ports, used)]
         if not lost:
             return [Finding("data", "ok", f"{error.message}; the rows that {of} need are archived")]
         return [
@@ -135,6 +136,14 @@ def _version(ports: Ports, uri: str, commit_id: str, uses: Sequence[tuple[Run, I
             detail = f"view '{name}' ({view_id[:12]}) of {uri} was deleted; runs that read it still open by their recorded rows"
             findings.append(Finding("view", "absent", detail))
     return findings
+
+
+def _is_archived(ports: Ports, item: InputRecord) -> bool:
+    listing = ports.rows.archive(item.content_digest)
+    try:
+        return listing is not None and is_complete(ports, listing, item)
+    except LineageError:
+        return False
 
 
 def _git() -> Finding:

@@ -37,7 +37,7 @@ def runs(
     group: Annotated[str | None, typer.Option(help="Only this group.")] = None,
     job_type: Annotated[str | None, typer.Option(help="Only this kind of job.")] = None,
     state: Annotated[RunState | None, typer.Option(help="Only runs in this state.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="At most so many, newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List runs, newest first."""

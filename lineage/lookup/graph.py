@@ -51,12 +51,13 @@ def descendants(index: RowIndex, run_ids: Sequence[str]) -> dict[str, list[Relat
     # Many runs are asked for at once (all that saw a picture); most of them share their successors.
     @functools.cache
     def one(run_id: str) -> tuple[tuple[ArtifactEdge, ArtifactEdge], ...]:
-        made = index.made_by([run_id])
+        made = index.made_by([run_id], replaced=True)  # the third epoch's weights may have been taken before the fourth's replaced them
         users = index.users(sorted({edge.digest for edge in made}))
         return tuple((maker, user) for maker in made for user in users if maker.digest == user.digest)
 
-    has_any = {edge.digest for edge in index.users(sorted({edge.digest for edge in index.made_by(run_ids)}))}
-    starts = {edge.run_id for edge in index.made_by(run_ids) if edge.digest in has_any} if has_any else set()
+    all_made = index.made_by(run_ids, replaced=True)
+    has_any = {edge.digest for edge in index.users(sorted({edge.digest for edge in all_made}))}
+    starts = {edge.run_id for edge in all_made if edge.digest in has_any}
 
     def newer(frontier: Sequence[str]) -> list[tuple[ArtifactEdge, ArtifactEdge]]:
         return [pair for run_id in frontier for pair in one(run_id)]

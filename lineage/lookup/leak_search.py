@@ -60,15 +60,23 @@ class LeakSearch:
     # --- the ways ---------------------------------------------------------------------------------------------------------
 
     def by_row(self) -> WayFindings:
-        """The same position of the same numbering of rows."""
+        """The same position of the same numbering of rows.
+
+        A dataset whose rows were changed is numbered anew; there, rows without a picture are the same when their sample id is.
+        """
         import numpy as np
 
-        numbers = _numberings([rows for side in self._inputs for rows in side])
-        keys = [rows.rows + (number << _ROW_BITS) for rows, number in zip((*self._inputs[0], *self._inputs[1]), numbers, strict=True)]
-        return self._findings("row", self._match(np.concatenate([np.zeros(0, np.int64), *keys])))
+        inputs = [*self._inputs[0], *self._inputs[1]]
+        numbers = _numberings(inputs)
+        keys = [rows.rows + (number << _ROW_BITS) for rows, number in zip(inputs, numbers, strict=True)]
+        lost = _join_by_sample(inputs, numbers, keys)
+        reason = f"rows of {', '.join(lost)} were changed in between, and neither pictures nor sample ids tell which are which"
+        return self._findings("row", self._match(np.concatenate([np.zeros(0, np.int64), *keys])), reason if lost else None)
 
     def by_picture(self) -> WayFindings:
         """The same bytes."""
+        if (self._pictures[: self._split] < 0).all() or (self._pictures[self._split :] < 0).all():
+            return WayFindings(way="picture", checked=False, reason="there are no pictures on both sides")
         return self._findings("picture", self._match(self._pictures))
 
     def by_sequence(self) -> WayFindings:
@@ -195,6 +203,37 @@ def _first(wanted: Numbers, offered: Numbers, among: Mask) -> Numbers:
         return np.full(len(wanted), -1, np.int64)
     place = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
     return np.where(keys[place] == wanted, rows[at[place]], -1).astype(np.int64)
+
+
+def _join_by_sample(inputs: Sequence[InputRows], numbers: Sequence[int], keys: list[Numbers]) -> list[str]:
+    """Give rows of one dataset one key where their sample ids say so, in place; return addresses where nothing says it.
+
+    Only for datasets with several numberings, and rows without a picture (bytes are better evidence). An id that several rows of a
+    numbering share names none of them.
+    """
+    import numpy as np
+
+    of: dict[str, dict[int, list[int]]] = {}
+    for place, (rows, number) in enumerate(zip(inputs, numbers, strict=True)):
+        if (rows.digests.pictures == digests_of_nothing()).all():
+            of.setdefault(rows.item.dataset_id, {}).setdefault(number, []).append(place)
+    lost: list[str] = []
+    for places in (sorted(place for group in spaces.values() for place in group) for spaces in of.values() if len(spaces) > 1):
+        first: dict[tuple[int, str], int] = {}
+        repeated: set[str] = set()
+        for place in places:
+            for sample_id, row in zip(inputs[place].names.sample_ids or (), inputs[place].rows.tolist(), strict=False):
+                if first.setdefault((numbers[place], sample_id), row) != row:
+                    repeated.add(sample_id)
+        shared: dict[str, int] = {}
+        for place in places:
+            ids = inputs[place].names.sample_ids
+            if ids is None:
+                lost.append(inputs[place].item.uri)
+                continue
+            pairs = zip(ids, keys[place].tolist(), strict=True)
+            keys[place] = np.asarray([key if text in repeated else shared.setdefault(text, key) for text, key in pairs], np.int64)
+    return sorted(set(lost))
 
 
 def _numberings(inputs: Sequence[InputRows]) -> list[int]:

@@ -56,7 +56,10 @@ def find_leaks(
     ways: list[WayFindings] = []
     warnings: list[str] = []
     search = LeakSearch(evaluated.inputs, trained.inputs, examples)
-    ways += [search.by_row(), search.by_picture()]
+    by_row = search.by_row()
+    ways += [by_row, search.by_picture()]
+    if by_row.reason is not None:
+        gaps.append(f"same rows: {by_row.reason}")
     if near:
         found, near_gaps, near_notes = search.by_near_duplicate(ports, progress)
         gaps += near_gaps

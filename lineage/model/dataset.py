@@ -49,11 +49,13 @@ def normalise_uri(uri: str, base: Path | None = None) -> str:
         base: Folder that relative paths start from; the working folder when ``None``.
 
     Raises:
-        UsageError: The address is empty, or holds an ``@``: Deep Lake takes what follows for a branch when it reads, and ignores it when it
-            writes.
+        UsageError: The address is empty or no text, or holds an ``@``: Deep Lake takes what follows for a branch when it reads, and ignores
+            it when it writes.
     """
     if not uri.strip():
         raise UsageError("the dataset address is empty", hint="give a folder or an address such as s3://bucket/dataset")
+    if "\0" in uri or any("\ud800" <= letter <= "\udfff" for letter in uri):
+        raise UsageError(f"the dataset address {uri!r} holds bytes that no text has", hint="rename the folder, or reach it by a link")
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
     if scheme is None or scheme[1].lower() in ("file", "dvc"):
         typed = uri[len(scheme[0]) :] if scheme else uri

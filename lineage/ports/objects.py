@@ -39,10 +39,10 @@ class ObjectStore(Protocol):
         """A local file with the content, when there is one."""
 
     def all(self) -> Iterator[tuple[str, int, float]]:
-        """(digest, size in bytes, time of last change in seconds since the epoch) of everything kept."""
+        """(digest, size in bytes, when it was last put, in seconds since the epoch) of everything kept."""
 
-    def delete(self, digest: str) -> None:
-        """Forget an object; nothing to do when it is not kept."""
+    def delete(self, digest: str, older_than_s: float = 0.0) -> int:
+        """Forget an object that was not put in so many seconds; return the bytes freed, 0 when it is not kept or too young."""
 
     def delete_leftovers(self, older_than_s: float) -> int:
         """Delete what killed processes left half-written, when it is older than so many seconds; return the bytes freed."""

@@ -118,13 +118,13 @@ class RowIndex(Protocol):
         """Say which view an input is, for records that do not."""
 
     def makers(self, digests: Sequence[str]) -> list[ArtifactEdge]:
-        """Runs that made a file with one of these digests, newest first."""
+        """Runs that made a file with one of these digests, also one they replaced later; newest first."""
 
     def users(self, digests: Sequence[str]) -> list[ArtifactEdge]:
         """Runs that started from a file with one of these digests, newest first."""
 
-    def made_by(self, run_ids: Sequence[str]) -> list[ArtifactEdge]:
-        """Files that these runs made."""
+    def made_by(self, run_ids: Sequence[str], *, replaced: bool = False) -> list[ArtifactEdge]:
+        """Files that these runs made; those that they replaced later only when asked for."""
 
     def used_by(self, run_ids: Sequence[str]) -> list[ArtifactEdge]:
         """Files that these runs started from."""

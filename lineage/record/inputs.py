@@ -9,6 +9,7 @@ from typing import Any
 
 from lineage.model.dataset import InputRecord, normalise_uri
 from lineage.model.event import Event, InputUsed, RowsSeen
+from lineage.model.run import RowsRead, Run
 from lineage.ports import DatasetBackend, Ports, Progress
 from lineage.record.identity import enter_view, record_input, recorded_digests, recorded_rows
 from lineage.record.opening import open_recorded
@@ -22,17 +23,25 @@ class Inputs:
 
     Args:
         ports: The outside world.
-        append: Adds an event to the record.
+        append: Adds an event to the record and returns the record; another process may have added to it, too.
+        record: The record as this process knows it.
         note: Adds a sentence to the record.
         reproducing: The run that is repeated, if one is.
     """
 
-    def __init__(self, ports: Ports, append: Callable[[Event], None], note: Callable[[str], None], reproducing: Reproducing | None) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        append: Callable[[Event], Run],
+        record: Callable[[], Run],
+        note: Callable[[str], None],
+        reproducing: Reproducing | None,
+    ) -> None:
         self._ports = ports
         self._append = append
+        self._record = record
         self._note = note
         self._reproducing = reproducing
-        self._roles_used: dict[str, int] = {}
         self._logs: list[ReadLog] = []
 
     def use(
@@ -64,8 +73,8 @@ class Inputs:
         return RecordedView(item, chosen.rows, digests, place, seed=seed, reads=self._used(item))
 
     def _use_recorded(self, reproducing: Reproducing, role: str, seed: int | None, progress: Progress) -> RecordedView | None:
-        ordinal = self._roles_used.get(role, 0)
-        self._roles_used[role] = ordinal + 1
+        # Counted in the record: a command may be several processes, one after the other.
+        ordinal = len(self._record().inputs_by_role().get(role, ()))
         recorded = reproducing.input(role, ordinal)
         if recorded is None:
             self._note(f"input '{role}' number {ordinal + 1} is not in the record of {reproducing.original.id[:12]}")
@@ -82,10 +91,12 @@ class Inputs:
         return opened
 
     def _used(self, item: InputRecord) -> ReadLog:
-        self._append(InputUsed(at=datetime.now(UTC), input=item))
-        log = ReadLog(
-            self._ports.objects, len(self._logs), item.rows, lambda reads: self._append(RowsSeen(at=datetime.now(UTC), reads=reads))
-        )
+        ordinal = len(self._append(InputUsed(at=datetime.now(UTC), input=item)).inputs) - 1
+
+        def tell(reads: RowsRead) -> None:
+            self._append(RowsSeen(at=datetime.now(UTC), reads=reads))
+
+        log = ReadLog(self._ports.objects, ordinal, item.rows, tell)
         self._logs.append(log)
         return log
 

@@ -42,7 +42,7 @@ class LiveRun:
         self._is_owner = is_owner
         self._metrics = MetricBuffer(ports.runs, run.id)
         self._failed_trackers: set[str] = set()
-        self._inputs = Inputs(ports, self._append, self.note, reproducing)
+        self._inputs = Inputs(ports, self._append, lambda: self._run, self.note, reproducing)
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._open = True
@@ -272,11 +272,12 @@ class LiveRun:
         if not self._open:
             raise RuntimeError(f"run {self.id[:12]} is over; start another one")
 
-    def _append(self, event: Event) -> None:
+    def _append(self, event: Event) -> Run:
         with self._lock:
-            self._run = self._ports.runs.append(self.id, event)
+            run = self._run = self._ports.runs.append(self.id, event)
         if isinstance(event, InputUsed):
-            self._tell("input_used", self._run, event.input)
+            self._tell("input_used", run, event.input)
+        return run
 
     def _tell(self, method: str, *arguments: Any) -> None:
         for tracker in self._trackers:

@@ -34,7 +34,7 @@ def locate(
         objects: Holds rows, digests and archives.
         index: Knows archives.
         item: The input.
-        uri: Look at this address instead of the recorded one.
+        uri: Look at this address instead of the recorded one, and nowhere else: no archive stands in for it.
         progress: Told of rows read.
         level: How thorough.
 
@@ -50,7 +50,8 @@ def locate(
     else:
         if check.status == "ready":
             return check, DatasetPlace(backend, uri or item.uri, check.branch, check.commit_id)
-    listing = index.archive(item.content_digest)
+    # Who names an address means that place: nothing else stands in for it.
+    listing = index.archive(item.content_digest) if uri is None else None
     if listing is None:
         return check, None
     try:

@@ -38,7 +38,7 @@ def archive_run(ports: Ports, run: Run, progress: Progress = no_progress) -> lis
     done: list[Archived] = []
     for item in run.inputs:
         known = ports.rows.archive(item.content_digest)
-        if known is not None and _is_complete(ports, known, item):
+        if known is not None and is_complete(ports, known, item):
             done.append(Archived(item.role, item.rows, item.content_digest, known, was_kept=True))
             continue
         check, place = locate(ports.datasets, ports.objects, ports.rows, item, None, progress, level="quick")
@@ -58,5 +58,11 @@ def archive_run(ports: Ports, run: Run, progress: Progress = no_progress) -> lis
     return done
 
 
-def _is_complete(ports: Ports, listing: str, item: InputRecord) -> bool:
+def is_complete(ports: Ports, listing: str, item: InputRecord) -> bool:
+    """Whether every object of an archive is present (not re-read).
+
+    Raises:
+        NotFound: A block of rows is gone.
+        IntegrityError: One is not what its digest says.
+    """
     return ports.objects.has(listing) and all(ports.objects.has(digest) for digest in ArchiveReader(ports.objects, listing, item).objects())

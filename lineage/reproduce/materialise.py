@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import json
 import os
 import shutil
@@ -11,7 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lineage.errors import Conflict, IntegrityError, InvalidSource, NotFound
+from lineage.errors import Conflict, IntegrityError, InvalidSource, NotFound, Unavailable
+from lineage.model.dataset import normalise_uri
 from lineage.model.digest import digest_of_file
 from lineage.model.run import Run
 from lineage.model.source import Column
@@ -75,6 +77,8 @@ def materialise(
 
     Raises:
         Conflict: ``target`` holds something.
+        Unavailable: It cannot be written.
+        UsageError: It is a path that Deep Lake takes for something else.
         NotFound: The run has no such input.
         IntegrityError: The recorded rows cannot be had, or read back otherwise.
         InvalidSource: A row cannot be said in this layout.
@@ -86,13 +90,17 @@ def materialise(
     final = target.absolute()
     if final.is_symlink() or (final.exists() and (not final.is_dir() or any(final.iterdir()))):
         raise Conflict(f"{final} exists and is not an empty folder", hint="choose another folder, or move it away")
-    final.parent.mkdir(parents=True, exist_ok=True)
-    aside = _aside(final)
+    if writer is None:
+        normalise_uri(str(final))  # Deep Lake cannot write to every path
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        aside = _aside(final)
+    except OSError as error:
+        raise Unavailable(f"{final} cannot be written: {error.strerror}", hint="choose a folder that can be made here") from error
     done: list[Materialised] = []
     try:
         for _, item in chosen:
-            number = sum(made.role == item.role for made in done) + 1
-            name = item.role if number == 1 else f"{item.role}-{number}"
+            name = _name(item.role, {made.path for made in done}, {other.role for _, other in chosen})
             view, _ = open_recorded(
                 ports.datasets, ports.objects, ports.rows, item, (data or {}).get(item.role), progress, level="quick"
             )  # every row is compared as it is read
@@ -107,9 +115,18 @@ def materialise(
         if final.exists():
             final.rmdir()
         aside.rename(final)
+    except OSError as error:
+        raise Unavailable(f"{final} cannot be written: {error.strerror or error}", hint="is the disk full?") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return done
+
+
+def _name(role: str, taken: set[str], roles: set[str]) -> str:
+    """The role, with a number when it has several inputs; never the name of another role, which may end in a number, too."""
+    if role not in taken:
+        return role
+    return next(name for number in itertools.count(2) if (name := f"{role}-{number}") not in taken | roles)
 
 
 def _aside(final: Path) -> Path:

@@ -69,11 +69,7 @@ def tidy(ports: Ports, plan: Tidying) -> int:
     """Delete what ``plan`` found, unless a record began to rely on it meanwhile; return the bytes freed."""
     still = {digest for digest, _ in plan_tidying(ports).unneeded}
     freed = ports.objects.delete_leftovers(GRACE_S)
-    for digest, size in plan.unneeded:
-        if digest in still:
-            ports.objects.delete(digest)
-            freed += size
-    return freed
+    return freed + sum(ports.objects.delete(digest, GRACE_S) for digest, _ in plan.unneeded if digest in still)
 
 
 def _needed(ports: Ports, progress: Progress) -> set[str]:

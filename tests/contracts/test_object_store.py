@@ -125,7 +125,7 @@ def test_the_same_content_is_kept_once(objects: FolderObjectStore, folder: Path,
     assert len(files(folder)) == 2
     path = objects.path_of(digest(b"weights"))
     assert path is not None
-    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
+    assert path.stat().st_ino == first.st_ino  # not written again; its time is that of the last put, for clean-up
 
 
 def test_objects_are_write_protected(objects: FolderObjectStore) -> None:

@@ -528,15 +528,15 @@ def test_a_lost_object_is_an_error_not_a_difference(here: Path) -> None:
 
 
 def test_the_page_shows_changed_rows_with_their_boxes(here: Path, tmp_path: Path) -> None:
-    """Pictures of the rows that changed, both where the picture did; old and new boxes; curves."""
+    """Pictures of the rows that changed, were added or removed, both where the picture did; old and new boxes; curves."""
     before, after = edited()
     a, b = (train(store(here / "data" / name, rows), losses=(2.0, end)) for name, rows, end in (("a", before, 1.0), ("b", after, 0.5)))
     file = tmp_path / "page.html"
     command("diff", a.id, b.id, "--html", str(file))
     page = file.read_text(encoding="utf-8")
 
-    assert page.count("data:image/jpeg;base64,") == 9
-    for number in (1, 7, 77):
+    assert page.count("data:image/jpeg;base64,") == 11
+    for number in (1, 7, 77, 9, 10):
         assert page.count(base64.b64encode(picture(number)).decode()) == 1
     assert '<rect class="old" x="0" y="10" width="22" height="30">' in page
     assert '<rect class="new" x="2" y="10" width="22" height="30">' in page

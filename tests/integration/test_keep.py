@@ -245,6 +245,17 @@ def test_an_archived_run_outlives_its_dataset(dataset: Path, run_id: str) -> Non
     assert "the rows that 1 runs" in invoke_doctor()
 
 
+def test_no_archive_stands_in_for_an_address_that_was_given(dataset: Path, run_id: str) -> None:
+    """Who names a copy wants that copy: when it holds other rows it is refused, although an archive has the right ones."""
+    lineage.archive(run_id)
+    shutil.copytree(dataset, "pictures-copy")
+    damage(Path("pictures-copy"), picture(5))
+
+    with pytest.raises(IntegrityError, match="row 5"):
+        lineage.open_recorded(run_id, uri="pictures-copy")
+    assert lineage.open_recorded(run_id).origin == "dataset"
+
+
 def test_an_archive_works_in_worker_processes(dataset: Path, run_id: str) -> None:
     """Rows of an archive reach a spawned worker as they reach this process."""
     lineage.archive(run_id)

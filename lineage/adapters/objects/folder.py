@@ -51,10 +51,14 @@ class FolderObjectStore:
 
     def _is_intact(self, digest: str) -> bool:
         # A file that was damaged since must not pass for the content that is at hand right now: it is written again.
+        file = self._file(digest)
         try:
-            return digest_of_file(self._file(digest)) == digest
-        except FileNotFoundError:
+            if digest_of_file(file) != digest:
+                return False
+            os.utime(file)  # as young as one that is written now: clean-up must not take it before a record mentions it
+        except (FileNotFoundError, PermissionError):  # gone meanwhile, or another account's
             return False
+        return True
 
     @contextmanager
     def _aside(self) -> Iterator[tuple[IO[bytes], Path]]:
@@ -114,9 +118,17 @@ class FolderObjectStore:
                 continue
             yield f"sha256:{file.parent.name}{file.name}", state.st_size, state.st_mtime
 
-    def delete(self, digest: str) -> None:
-        """Forget an object."""
-        self._file(digest).unlink(missing_ok=True)
+    def delete(self, digest: str, older_than_s: float = 0.0) -> int:
+        """Forget an object that was not put again in so many seconds; return the bytes freed."""
+        file = self._file(digest)
+        try:
+            state = file.stat()
+            if older_than_s and time.time() - state.st_mtime <= older_than_s:
+                return 0
+            file.unlink()
+        except FileNotFoundError:
+            return 0
+        return state.st_size
 
     def delete_leftovers(self, older_than_s: float) -> int:
         """Delete what killed processes left half-written."""

@@ -200,9 +200,9 @@ class SqlRowIndex:
         """Runs that started from a file with one of these digests, newest first."""
         return self._edges("(SELECT run_id, path AS name, kind, digest FROM run_uses)", "digest", digests)
 
-    def made_by(self, run_ids: Sequence[str]) -> list[ArtifactEdge]:
-        """Files that these runs made, without those they replaced."""
-        return self._edges("run_outputs", "run_id", run_ids)
+    def made_by(self, run_ids: Sequence[str], *, replaced: bool = False) -> list[ArtifactEdge]:
+        """Files that these runs made; those that they replaced later only when asked for."""
+        return self._edges(_MADE if replaced else "run_outputs", "run_id", run_ids)
 
     def used_by(self, run_ids: Sequence[str]) -> list[ArtifactEdge]:
         """Files that these runs started from."""
