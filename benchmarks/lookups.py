@@ -180,7 +180,7 @@ def plot(results: list[dict[str, Any]], file: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (times, sizes) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    figure, (times, sizes) = plt.subplots(1, 2, figsize=(12, 6.5), layout="constrained")
     colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
     for database, style in (("sqlite", "-"), ("postgresql", "--")):
         mine = sorted((item for item in results if item["database"] == database), key=lambda item: item["runs"])
@@ -199,8 +199,8 @@ def plot(results: list[dict[str, Any]], file: Path) -> None:
     )
     for axes in (times, sizes):
         axes.grid(True, which="both", alpha=0.25)
-        axes.legend(fontsize="x-small")
-    figure.savefig(file, dpi=150)
+        axes.legend(fontsize="x-small", ncols=2, handlelength=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    figure.savefig(file, dpi=100)
 
 
 def _size(database: Database) -> int:

@@ -140,10 +140,7 @@ def _version(ports: Ports, uri: str, commit_id: str, uses: Sequence[tuple[Run, I
 
 def _is_archived(ports: Ports, item: InputRecord) -> bool:
     listing = ports.rows.archive(item.content_digest)
-    try:
-        return listing is not None and is_complete(ports, listing, item)
-    except LineageError:
-        return False
+    return listing is not None and is_complete(ports, listing, item)
 
 
 def _git() -> Finding:
