@@ -14,7 +14,7 @@ from lineage.ports import DatasetBackend, Ports
 from lineage.record.identity import recorded_rows
 
 if TYPE_CHECKING:
-    from lineage.model.dataset import RowIndex as Rows
+    from lineage.model.dataset import Rows
 
 _TAIL = ("order", "group", "limit", "offset", "sample", "union", "intersect", "except", "having", "expand")
 _MOST_ROWS_BY_NUMBER = 200

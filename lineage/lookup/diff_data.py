@@ -16,7 +16,7 @@ from lineage.record.identity import recorded_names, recorded_rows
 
 if TYPE_CHECKING:
     from lineage.lookup.diff_pairing import Indices
-    from lineage.model.dataset import RowIndex as Rows
+    from lineage.model.dataset import Rows
 
 
 def diff_data(

@@ -22,7 +22,7 @@ from lineage.record.row_keys import digests_of_nothing, picture_key
 from lineage.record.spaces import digested_rows
 
 if TYPE_CHECKING:
-    from lineage.model.dataset import RowIndex as Rows
+    from lineage.model.dataset import Rows
 
 EVALUATED = ("validation", "test")
 """Roles whose rows a model is not fitted to. Any other word is taken for training: to miss one would be worse."""

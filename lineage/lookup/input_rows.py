@@ -18,7 +18,7 @@ from lineage.record.reads import unpack_positions
 if TYPE_CHECKING:
     import numpy as np
 
-    from lineage.model.dataset import RowIndex as Rows
+    from lineage.model.dataset import Rows
 
     Mask = np.ndarray[Any, np.dtype[np.bool_]]
 

@@ -32,9 +32,9 @@ def check_role(role: str) -> str:
 if TYPE_CHECKING:
     import numpy as np
 
-    RowIndex = np.ndarray[Any, np.dtype[np.int64]]
+    Rows = np.ndarray[Any, np.dtype[np.int64]]
 else:
-    RowIndex = Any  # NumPy takes a third of the time a run may cost, and a run without data needs none
+    Rows = Any  # NumPy takes a third of the time a run may cost, and a run without data needs none
 """Positions of rows in a dataset version, int64, shape (n,)."""
 
 
@@ -130,7 +130,7 @@ class View:
     """
 
     version: DatasetVersion
-    rows: RowIndex
+    rows: Rows
     view_id: str | None = None
     name: str | None = None
     query: str | None = None

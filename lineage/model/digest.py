@@ -16,7 +16,7 @@ from pydantic import AfterValidator
 from lineage.model.rows import RowEncoder
 
 if TYPE_CHECKING:
-    from lineage.model.dataset import RowIndex
+    from lineage.model.dataset import Rows
 
 _FORM = re.compile(r"sha256:[0-9a-f]{64}")
 _BLOCK_BYTES = 1 << 20
@@ -97,7 +97,7 @@ def digest_of_row(annotations: dict[str, Any], pictures: dict[str, bytes]) -> by
     return hashlib.sha256(encode(values, [pictures[name] for name in encode.pictures])).digest()
 
 
-def digest_of_rows(rows: RowIndex) -> str:
+def digest_of_rows(rows: Rows) -> str:
     """Digest of the ordered source rows of a view: int64 positions, shape (n,), as little-endian bytes."""
     return digest_of_bytes(rows.astype("<i8").tobytes())
 

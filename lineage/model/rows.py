@@ -32,7 +32,7 @@ def encode_value(name: str, value: Any) -> bytes:
     elif isinstance(value, Mapping):
         kind, body = f"mapping {len(value)}", _encode_all((str(key), value[key]) for key in sorted(value))
     else:
-        import numpy as np  # see RowIndex in lineage.model.dataset
+        import numpy as np  # see Rows in lineage.model.dataset
 
         array = np.asarray(value)
         if array.dtype.hasobject:

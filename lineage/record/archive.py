@@ -26,7 +26,7 @@ from lineage.record.digesting import RowDigester, picture_of
 from lineage.record.ledger import RowDigests
 
 if TYPE_CHECKING:
-    from lineage.model.dataset import RowIndex as Rows
+    from lineage.model.dataset import Rows
 
 _BLOCK_ROWS = 256
 _BATCH_ROWS = 32

@@ -13,7 +13,7 @@ from lineage.ports import DatasetReader, Progress, no_progress
 from lineage.record.ledger import BLOCK_ROWS, RowDigests, RowNames
 
 if TYPE_CHECKING:
-    from lineage.model.dataset import RowIndex
+    from lineage.model.dataset import Rows
 
 _FIRST_BATCH_ROWS = 32
 _LARGEST_BATCH_ROWS = BLOCK_ROWS
@@ -21,7 +21,7 @@ _BATCH_BYTES = 4 << 20  # above about 8 MiB Deep Lake hands pictures over at hal
 _THREADS = 2
 _SAMPLE_ID, _SEQUENCE = "sample_id", "sequence"
 
-Batch = tuple["RowIndex", RowDigests, RowNames]
+Batch = tuple["Rows", RowDigests, RowNames]
 
 
 class RowDigester:
@@ -81,7 +81,7 @@ def picture_of(digests: Sequence[bytes]) -> bytes:
     return digests[0] if len(digests) == 1 else digest_of_picture(b"".join(digests))
 
 
-def digest_rows(reader: DatasetReader, rows: RowIndex, progress: Progress = no_progress, what: str = "digesting rows") -> RowDigests:
+def digest_rows(reader: DatasetReader, rows: Rows, progress: Progress = no_progress, what: str = "digesting rows") -> RowDigests:
     """Read ``rows`` (int64, shape (n,)) in their order and digest each.
 
     Raises:
@@ -102,7 +102,7 @@ def digest_rows(reader: DatasetReader, rows: RowIndex, progress: Progress = no_p
 
 
 def digest_batches(
-    reader: DatasetReader, rows: RowIndex, keep: Callable[[Batch], None], progress: Progress = no_progress, what: str = "digesting rows"
+    reader: DatasetReader, rows: Rows, keep: Callable[[Batch], None], progress: Progress = no_progress, what: str = "digesting rows"
 ) -> None:
     """Read ``rows`` in their order and hand digests and names over, batch by batch, in order.
 
@@ -116,7 +116,7 @@ def digest_batches(
     digester = RowDigester.of(reader)
     done = 0
 
-    def settle(waiting: tuple[RowIndex, RowNames, Future[RowDigests]]) -> None:
+    def settle(waiting: tuple[Rows, RowNames, Future[RowDigests]]) -> None:
         nonlocal done
         part, names, digests = waiting
         keep((part, digests.result(), names))
@@ -124,7 +124,7 @@ def digest_batches(
         progress(what, done, len(rows))
 
     with ThreadPoolExecutor(_THREADS, "lineage-digest") as threads:
-        waiting: list[tuple[RowIndex, RowNames, Future[RowDigests]]] = []
+        waiting: list[tuple[Rows, RowNames, Future[RowDigests]]] = []
         start, size = 0, _FIRST_BATCH_ROWS
         while start < len(rows):
             part = rows[start : start + size]

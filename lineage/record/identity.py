@@ -14,7 +14,7 @@ from lineage.record.ledger import Ledger, RowDigests, RowNames
 from lineage.record.spaces import digested_rows
 
 if TYPE_CHECKING:
-    from lineage.model.dataset import RowIndex as Rows
+    from lineage.model.dataset import Rows
 
 
 def class_names_of(reader: DatasetReader) -> dict[str, tuple[str, ...]]:

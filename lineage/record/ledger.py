@@ -22,7 +22,7 @@ from lineage.ports import ObjectStore
 if TYPE_CHECKING:
     import numpy as np
 
-    from lineage.model.dataset import RowIndex
+    from lineage.model.dataset import Rows
 
     Digests = np.ndarray[Any, np.dtype[np.uint8]]
     Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -48,7 +48,7 @@ class RowDigests:
     @classmethod
     def of(cls, pictures: bytes | bytearray, rows: bytes | bytearray) -> RowDigests:
         """From 32 bytes a row, one after the other."""
-        import numpy as np  # see RowIndex in lineage.model.dataset
+        import numpy as np  # see Rows in lineage.model.dataset
 
         shape = (-1, DIGEST_BYTES)
         return cls(np.frombuffer(bytes(pictures), np.uint8).reshape(shape), np.frombuffer(bytes(rows), np.uint8).reshape(shape))
@@ -140,7 +140,7 @@ class Ledger:
 
     # --- reading ---------------------------------------------------------------------------------------------------------
 
-    def known(self, rows: RowIndex) -> Mask:
+    def known(self, rows: Rows) -> Mask:
         """Which of ``rows`` (int64, shape (n,)) it holds: bool, shape (n,)."""
         import numpy as np
 
@@ -158,7 +158,7 @@ class Ledger:
         mask = self._mask(first)
         return mask is not None and bool(mask[row % BLOCK_ROWS :].any())
 
-    def take(self, rows: RowIndex) -> RowDigests:
+    def take(self, rows: Rows) -> RowDigests:
         """Digests of ``rows`` (int64, shape (n,)) in their order.
 
         Raises:
@@ -176,7 +176,7 @@ class Ledger:
             pictures[positions], whole[positions] = block.digests.pictures[index], block.digests.rows[index]
         return RowDigests(pictures, whole)
 
-    def names(self, rows: RowIndex) -> RowNames:
+    def names(self, rows: Rows) -> RowNames:
         """Names of ``rows`` in their order; they must be known."""
         import numpy as np
 
@@ -194,7 +194,7 @@ class Ledger:
                         kept[position] = found[place]
         return RowNames(_if_all(ids), _if_all(sequences))
 
-    def all_known(self) -> RowIndex:
+    def all_known(self) -> Rows:
         """Every row it holds, ascending, int64."""
         import numpy as np
 
@@ -243,7 +243,7 @@ class Ledger:
 
     # --- growing -----------------------------------------------------------------------------------------------------------
 
-    def extended(self, rows: RowIndex, digests: RowDigests, names: RowNames) -> Ledger:
+    def extended(self, rows: Rows, digests: RowDigests, names: RowNames) -> Ledger:
         """A ledger with further rows; those it holds already stay as they are.
 
         Args:
@@ -257,7 +257,7 @@ class Ledger:
             blocks[number] = self._grown(number, rows[positions] % BLOCK_ROWS, digests[positions], names.take(positions.tolist()))
         return Ledger(self._objects, blocks)
 
-    def _grown(self, number: int, offsets: RowIndex, digests: RowDigests, names: RowNames) -> tuple[str, str]:
+    def _grown(self, number: int, offsets: Rows, digests: RowDigests, names: RowNames) -> tuple[str, str]:
         import numpy as np
 
         known = np.zeros(BLOCK_ROWS, bool)
@@ -283,7 +283,7 @@ def _if_all(texts: Sequence[str | None]) -> tuple[str, ...] | None:
     return None if any(text is None for text in texts) else tuple(text for text in texts if text is not None)
 
 
-def _by_block(rows: RowIndex) -> Iterator[tuple[int, RowIndex]]:
+def _by_block(rows: Rows) -> Iterator[tuple[int, Rows]]:
     """(block number, positions in ``rows`` of its rows) for every block that is touched, ascending."""
     import numpy as np
 

@@ -14,7 +14,7 @@ from lineage.record.recheck import DataCheck, Level, check_input, compare_rows
 from lineage.record.recorded_view import ArchivePlace, DatasetPlace, Place, RecordedView
 
 if TYPE_CHECKING:
-    from lineage.model.dataset import RowIndex as Rows
+    from lineage.model.dataset import Rows
 
 
 def locate(

@@ -10,7 +10,7 @@ from lineage.model.run import RowsRead
 from lineage.ports import ObjectStore
 
 if TYPE_CHECKING:
-    from lineage.model.dataset import RowIndex as Rows
+    from lineage.model.dataset import Rows
 
 
 class ReadLog:

@@ -14,7 +14,7 @@ from lineage.record.identity import class_names_of, recorded_digests, recorded_r
 from lineage.record.ledger import RowDigests
 
 if TYPE_CHECKING:
-    from lineage.model.dataset import RowIndex as Rows
+    from lineage.model.dataset import Rows
 
 Level = Literal["quick", "full"]
 """``quick``: names, counts, columns and log files. ``full``: every byte of every recorded row, too."""

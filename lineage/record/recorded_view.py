@@ -16,7 +16,7 @@ from lineage.record.ledger import RowDigests
 from lineage.record.reads import ReadLog
 
 if TYPE_CHECKING:
-    from lineage.model.dataset import RowIndex as Rows
+    from lineage.model.dataset import Rows
 
 Origin = Literal["dataset", "archive"]
 

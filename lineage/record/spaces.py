@@ -16,7 +16,7 @@ from lineage.record.ledger import Ledger, RowDigests, RowNames
 from lineage.record.row_keys import digests_of_nothing, picture_keys, sample_keys
 
 if TYPE_CHECKING:
-    from lineage.model.dataset import RowIndex as Rows
+    from lineage.model.dataset import Rows
 
 _SAVE_EVERY_S = 20.0  # a block that is not full yet is kept and soon replaced: more often would leave more behind
 _SHOWN = 3

@@ -23,7 +23,7 @@ from lineage.record.opening import open_recorded
 from lineage.record.recorded_view import RecordedView
 
 if TYPE_CHECKING:
-    from lineage.model.dataset import RowIndex as Rows
+    from lineage.model.dataset import Rows
 
 DEEPLAKE = "deeplake"
 """The layout that needs no exporter: a Deep Lake dataset."""

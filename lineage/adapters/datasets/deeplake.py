@@ -22,7 +22,7 @@ from lineage.adapters.datasets.deeplake_reach import check_reachable
 from lineage.adapters.datasets.deeplake_tags import listed_rows, refuse_misplaced
 from lineage.adapters.datasets.deeplake_write import DeepLakeWriter
 from lineage.errors import Conflict, IntegrityError, InvalidQuery, NotFound, UncommittedData, UsageError
-from lineage.model.dataset import DatasetVersion, LogManifest, RowIndex, View
+from lineage.model.dataset import DatasetVersion, LogManifest, Rows, View
 from lineage.model.source import Column
 from lineage.ports.rows import KnownVersion
 
@@ -162,7 +162,7 @@ class DeepLakeBackend:
         return DeepLakeWriter(uri, columns, source)
 
 
-def _not_empty(rows: RowIndex, query: str, version: DatasetVersion) -> RowIndex:
+def _not_empty(rows: Rows, query: str, version: DatasetVersion) -> Rows:
     if len(rows) == 0:
         raise InvalidQuery(query, f"it keeps none of {version.rows_total} rows", hint="loosen the condition")
     return rows
