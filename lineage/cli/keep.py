@@ -125,7 +125,7 @@ def gc(
         return
     say("done", f"{found.needed} objects ({size(found.needed_bytes)}) are needed")
     if found.young:
-        say("done", f"{found.young} that nothing needs are younger than an hour and stay for now")
+        say("done", f"{found.young} that nothing needs are younger than an hour and stay")
     what = f"{len(found.unneeded)} that nothing needs ({size(found.unneeded_bytes)})"
     say("done", f"{what} would go" if plan else f"{what} deleted")
     for digest, size_bytes in found.unneeded if plan else ():
