@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from lineage.errors import IntegrityError
 from lineage.model.dataset import InputRecord
-from lineage.model.digest import digest_of_bytes
-from lineage.model.run import Artifact, FindEnvironment, Reproduction, RowsRead, Run, RunState, UsedArtifact
+from lineage.model.digest import Digest, digest_of_bytes
+from lineage.model.run import Artifact, FindEnvironment, Reproduction, ResumedFrom, RowsRead, Run, RunState, UsedArtifact
+from lineage.model.steps import LoaderRecord, StepLogRecord
 
 
 class _Event(BaseModel):
@@ -67,6 +68,27 @@ class ArtifactUsed(_Event):
     artifact: UsedArtifact
 
 
+class LoaderMade(_Event):
+    """Batches of an input are about to be made in this way."""
+
+    kind: Literal["loader_made"] = "loader_made"
+    loader: LoaderRecord
+
+
+class StepsLogged(_Event):
+    """A step log was completed, or sealed after its process was killed."""
+
+    kind: Literal["steps_logged"] = "steps_logged"
+    log: StepLogRecord
+
+
+class Resumed(_Event):
+    """The state of another run was restored, before the first step."""
+
+    kind: Literal["resumed"] = "resumed"
+    resumes: ResumedFrom
+
+
 class ArtifactMade(_Event):
     """A file, or a dataset version, was made."""
 
@@ -88,6 +110,7 @@ class Ended(_Event):
     state: Literal[RunState.finished, RunState.failed, RunState.aborted]
     summary: dict[str, Any] = {}
     error: str | None = None
+    metrics_digest: Digest | None = None
 
 
 class Reproduced(_Event):
@@ -98,7 +121,19 @@ class Reproduced(_Event):
 
 
 Event = Annotated[
-    Started | Described | InputUsed | RowsSeen | ArtifactUsed | ArtifactMade | Noted | Ended | Reproduced, Field(discriminator="kind")
+    Started
+    | Described
+    | InputUsed
+    | RowsSeen
+    | ArtifactUsed
+    | LoaderMade
+    | StepsLogged
+    | Resumed
+    | ArtifactMade
+    | Noted
+    | Ended
+    | Reproduced,
+    Field(discriminator="kind"),
 ]
 parse_event: TypeAdapter[Event] = TypeAdapter(Event)
 
@@ -136,6 +171,13 @@ def apply(run: Run | None, event: Event) -> Run:
             return run.model_copy(update={"reads": _merged(run.reads, event.reads)})
         case ArtifactUsed():
             return run.model_copy(update={"uses": (*run.uses, event.artifact)})
+        case LoaderMade():
+            return run if event.loader in run.loaders else run.model_copy(update={"loaders": (*run.loaders, event.loader)})
+        case StepsLogged():
+            others = tuple(log for log in run.step_logs if log.rank != event.log.rank)
+            return run.model_copy(update={"step_logs": tuple(sorted((*others, event.log), key=lambda log: log.rank))})
+        case Resumed():
+            return run.model_copy(update={"resumes": event.resumes})
         case ArtifactMade():
             kept = tuple(item for item in run.outputs if item.name != event.artifact.name)
             return run.model_copy(update={"outputs": (*kept, event.artifact)})
@@ -143,7 +185,13 @@ def apply(run: Run | None, event: Event) -> Run:
             return run.model_copy(update={"notes": (*run.notes, event.note)})
         case Ended():
             return run.model_copy(
-                update={"state": event.state, "ended_at": event.at, "summary": run.summary | event.summary, "error": event.error}
+                update={
+                    "state": event.state,
+                    "ended_at": event.at,
+                    "summary": run.summary | event.summary,
+                    "error": event.error,
+                    "metrics_digest": event.metrics_digest,
+                }
             )
         case Reproduced():
             return run.model_copy(update={"reproductions": (*run.reproductions, event.reproduction)})

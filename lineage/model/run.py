@@ -13,6 +13,7 @@ from lineage.model.code import CodeVersion
 from lineage.model.dataset import InputRecord
 from lineage.model.digest import Digest, digest_of_json
 from lineage.model.environment import Environment
+from lineage.model.steps import LoaderRecord, StepLogRecord
 
 SCHEMA_VERSION = 1
 FindEnvironment = Callable[[str], Environment]
@@ -87,6 +88,26 @@ class RowsRead(BaseModel):
     positions_object: Digest | None = None
 
 
+class ResumedFrom(BaseModel):
+    """Where a run goes on that another began.
+
+    Attributes:
+        run_id: The run that was broken off.
+        step: Optimizer steps done before; the next one has this number.
+        checkpoint: Digest of the checkpoint's file.
+        metric_points: How many of its metric points belong to the steps before, and were taken over.
+        changed: Names of configuration fields that differ, allowed by whoever resumed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str
+    step: int
+    checkpoint: Digest
+    metric_points: int
+    changed: tuple[str, ...] = ()
+
+
 class Reproduction(BaseModel):
     """A later run that was made to repeat this one, and how it came out."""
 
@@ -124,9 +145,13 @@ class Run(BaseModel):
         determinism: Settings that decide the bits: seeds taken, thread counts, deterministic algorithms, and the promise they allow.
         reads: Which rows of the inputs were really read, by epoch, as far as it was observed.
         uses: Files of other runs that it started from.
+        loaders: How batches of its inputs were made.
+        step_logs: One for each process of the training.
         trackers: What other systems call this run, by system.
         notes: What could not be found out or recorded, one sentence each.
         reproduces: The run that this one was made to repeat.
+        resumes: The run that this one goes on with, from a checkpoint of it.
+        metrics_digest: Over every metric point in order, taken when the run ended.
         reproductions: Later runs made to repeat this one.
     """
 
@@ -152,6 +177,8 @@ class Run(BaseModel):
     inputs: tuple[InputRecord, ...] = ()
     reads: tuple[RowsRead, ...] = ()
     uses: tuple[UsedArtifact, ...] = ()
+    loaders: tuple[LoaderRecord, ...] = ()
+    step_logs: tuple[StepLogRecord, ...] = ()
     config: dict[str, Any] = {}
     seed: int | None = None
     determinism: dict[str, Any] = {}
@@ -161,6 +188,8 @@ class Run(BaseModel):
     notes: tuple[str, ...] = ()
     error: str | None = None
     reproduces: str | None = None
+    resumes: ResumedFrom | None = None
+    metrics_digest: Digest | None = None
     reproductions: tuple[Reproduction, ...] = ()
 
     @field_validator("environment", mode="before")

@@ -9,6 +9,7 @@ from lineage.ports.pictures import Pictures
 from lineage.ports.progress import Progress, no_progress
 from lineage.ports.rows import ArtifactEdge, KeyKind, KnownVersion, RowIndex, Sighting
 from lineage.ports.runs import Liveness, RunQuery, RunStore
+from lineage.ports.steps import StepSink, Watch, Watcher
 
 __all__ = [
     "ArtifactEdge",
@@ -33,6 +34,9 @@ __all__ = [
     "Sighting",
     "SourceControl",
     "Step",
+    "StepSink",
     "Tracker",
+    "Watch",
+    "Watcher",
     "no_progress",
 ]
