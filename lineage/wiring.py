@@ -18,7 +18,8 @@ from lineage.adapters.stores.liveness import FileLiveness
 from lineage.adapters.stores.row_index import SqlRowIndex
 from lineage.adapters.stores.sql import SqlRunStore
 from lineage.errors import MissingExtra, UsageError
-from lineage.ports import DatasetBackend, Exporter, Importer, Pictures, Ports, Tracker
+from lineage.ports import DatasetBackend, Exporter, Importer, Pictures, Ports, Tracker, Watcher
+from lineage.record.steps import leavings
 from lineage.settings import Settings, load_settings
 
 
@@ -32,19 +33,21 @@ def wire(settings: Settings | None = None) -> Ports:
     folder = settings.folder
     is_new = not folder.exists()
     database = _database(settings)
+    objects = FolderObjectStore(folder / "objects")
     if is_new:
         _keep_out_of_git(folder)
     return Ports(
         runs=SqlRunStore(database),
         rows=SqlRowIndex(database),
-        objects=FolderObjectStore(folder / "objects"),
-        liveness=FileLiveness(folder / "locks"),
+        objects=objects,
+        liveness=FileLiveness(folder / "locks", functools.partial(leavings, folder, objects)),
         datasets=functools.partial(_dataset_backend, folder),
         pictures=_pictures,
         source=GitSourceControl(),
         environment=LocalEnvironmentProbe(folder / "cache"),
         executor=SubprocessExecutor(),
         trackers={"wandb": functools.partial(_wandb, folder)},
+        watcher=_watcher,
         folder=folder,
     )
 
@@ -101,6 +104,14 @@ def _pictures() -> Pictures:
 
 def _wandb(folder: Path) -> Tracker:
     made: Tracker = _load("lineage.adapters.trackers.wandb", "wandb", "wandb").WandbTracker(folder)
+    return made
+
+
+def _watcher() -> Watcher:
+    for package in ("torch", "xxhash"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra(package, "training")
+    made: Watcher = _load("lineage.adapters.frameworks.torch", "torch", "training").TorchWatcher()
     return made
 
 

@@ -22,6 +22,8 @@ def start_run(
     seed: int | None = None,
     tags: Sequence[str] = (),
     trackers: Sequence[str] | None = None,
+    resume: str | None = None,
+    allow_changed: Sequence[str] = (),
 ) -> LiveRun:
     """Begin a run and write its record before anything else happens.
 
@@ -37,6 +39,9 @@ def start_run(
         seed: The seed that decides the run; ``None`` when it is not fixed (a reproduction then says so).
         tags: Words to find it by.
         trackers: Other places to tell, for example ``("wandb",)``. Without an argument an active W&B run is told.
+        resume: Id or unique prefix of a run that was broken off: go on from its last checkpoint, with its recorded rows, seed and settings
+            (:class:`lineage.training.Checkpoints` restores the state). The new record holds the whole training.
+        allow_changed: Configuration fields that may differ from that run's, for example ``("epochs",)``; any other difference is an error.
 
     Raises:
         LineageError: The record cannot be written: the run does not start.
@@ -56,4 +61,6 @@ def start_run(
         seed=seed,
         tags=tags,
         trackers=trackers,
+        resume=resume,
+        allow_changed=allow_changed,
     )

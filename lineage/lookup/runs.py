@@ -54,7 +54,17 @@ def settle(runs: RunStore, liveness: Liveness, run: Run) -> Run:
     points = runs.metrics(run.id)
     last = max([run.started_at, *(item.used_at for item in run.inputs), *(datetime.fromtimestamp(point.at, UTC) for point in points[-1:])])
     try:
-        return runs.append(run.id, Ended(at=last, state=RunState.aborted, error="its process ended without a word; this is its last trace"))
+        for event in liveness.leavings(run.id):
+            runs.append(run.id, event)
+        return runs.append(
+            run.id,
+            Ended(
+                at=last,
+                state=RunState.aborted,
+                error="its process ended without a word; this is its last trace",
+                metrics_digest=runs.metrics_digest(run.id),
+            ),
+        )
     except Conflict:
         return runs.get(run.id)  # it ended properly between the two looks
 

@@ -40,7 +40,8 @@ class StepRecord(NamedTuple):
         rows: What was read for it; empty when it was not observed.
         batch: Digest of what the loader yielded, on the CPU, before the loop changed it.
         input: Digest of the tensors that the model's ``forward`` got.
-        losses: Bits of each tensor that ``backward`` was called on, little-endian, as the tensor's own type has them.
+        losses: For each tensor that ``backward`` was called on: one letter for its type (``f`` float32, ``d`` float64, ``e`` float16,
+            ``b`` bfloat16, ``?`` another), then its bits, little-endian.
         gradient: Digest of the gradients as the optimizer saw them.
         parameters: Digest of parameters and buffers after the step.
     """

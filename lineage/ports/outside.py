@@ -16,6 +16,7 @@ from lineage.ports.objects import ObjectStore
 from lineage.ports.pictures import Pictures
 from lineage.ports.rows import RowIndex
 from lineage.ports.runs import Liveness, RunStore
+from lineage.ports.steps import Watcher
 
 if TYPE_CHECKING:
     from lineage.model.difference import FileChange
@@ -110,5 +111,6 @@ class Ports:
     environment: EnvironmentProbe
     executor: Executor
     trackers: Mapping[str, Callable[[], Tracker]]
+    watcher: Callable[[], Watcher]
     folder: Path
     """Where workspaces and caches go."""

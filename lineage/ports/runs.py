@@ -75,6 +75,12 @@ class RunStore(Protocol):
     def metrics(self, run_id: str) -> list[MetricPoint]:
         """Every metric point, in the order of the calls."""
 
+    def metrics_digest(self, run_id: str) -> str | None:
+        """Digest over every metric point in order (step, time, names and values, bit for bit); ``None`` without any.
+
+        The same for every store: it belongs to the record's last event.
+        """
+
     def close(self) -> None:
         """Release what the store holds open."""
 
@@ -87,6 +93,9 @@ class Liveness(Protocol):
 
     def release(self, run_id: str) -> None:
         """Give it up."""
+
+    def leavings(self, run_id: str) -> list[Event]:
+        """Events for what a dead process left on this machine and had no time to record: its step log, for example."""
 
     def is_alive(self, run: Run) -> bool | None:
         """Whether some process holds it; ``None`` when that cannot be known from here (another machine)."""

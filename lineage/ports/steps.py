@@ -21,6 +21,9 @@ class StepSink(Protocol):
     def add(self, record: StepRecord) -> None:
         """Write one line. Steps come in order; the state before the first step has number -1."""
 
+    def fail(self, reason: str) -> None:
+        """Nothing more will come, for this reason."""
+
 
 class Watch(Protocol):
     """A model that is being watched."""

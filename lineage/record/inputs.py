@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from lineage.model.dataset import InputRecord, normalise_uri
-from lineage.model.event import Event, InputUsed, RowsSeen
+from lineage.model.event import Event, InputUsed, LoaderMade, RowsSeen
 from lineage.model.run import RowsRead, Run
+from lineage.model.steps import LoaderRecord
 from lineage.ports import DatasetBackend, Ports, Progress
 from lineage.record.identity import enter_view, record_input, recorded_digests, recorded_rows
 from lineage.record.opening import open_recorded
@@ -27,6 +28,7 @@ class Inputs:
         record: The record as this process knows it.
         note: Adds a sentence to the record.
         reproducing: The run that is repeated, if one is.
+        on_batch: Told of what is handed to the training loop.
     """
 
     def __init__(
@@ -36,7 +38,9 @@ class Inputs:
         record: Callable[[], Run],
         note: Callable[[str], None],
         reproducing: Reproducing | None,
+        on_batch: Callable[[int, int | None, Sequence[int], Any], None],
     ) -> None:
+        self._on_batch = on_batch
         self._ports = ports
         self._append = append
         self._record = record
@@ -93,12 +97,33 @@ class Inputs:
     def _used(self, item: InputRecord) -> ReadLog:
         ordinal = len(self._append(InputUsed(at=datetime.now(UTC), input=item)).inputs) - 1
 
-        def tell(reads: RowsRead) -> None:
-            self._append(RowsSeen(at=datetime.now(UTC), reads=reads))
-
-        log = ReadLog(self._ports.objects, ordinal, item.rows, tell)
+        log = ReadLog(self._ports.objects, ordinal, item.rows, self)
         self._logs.append(log)
         return log
+
+    # --- what its read logs tell it (:class:`lineage.record.reads.ReadListener`) ---
+
+    @property
+    def root(self) -> str | None:
+        """Top folder of the run's code."""
+        code = self._record().code
+        return None if code is None else code.root
+
+    def rows_read(self, reads: RowsRead) -> None:
+        """Record which rows were read."""
+        self._append(RowsSeen(at=datetime.now(UTC), reads=reads))
+
+    def loader_made(self, loader: LoaderRecord) -> None:
+        """Record how batches are made."""
+        self._append(LoaderMade(at=datetime.now(UTC), loader=loader))
+
+    def handed(self, ordinal: int, epoch: int | None, positions: Sequence[int], batch: Any) -> None:
+        """Pass on what the training loop was handed."""
+        self._on_batch(ordinal, epoch, positions, batch)
+
+    def note(self, text: str) -> None:
+        """Record a sentence."""
+        self._note(text)
 
     def close(self) -> None:
         """Record what was read since the last whole epoch."""

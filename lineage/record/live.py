@@ -7,13 +7,13 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lineage.errors import LineageError, NotFound
+from lineage.errors import LineageError, NotFound, UsageError
 from lineage.model.dataset import check_role
 from lineage.model.event import ArtifactMade, ArtifactUsed, Described, Ended, Event, InputUsed, Noted
 from lineage.model.plain import plain
@@ -24,6 +24,8 @@ from lineage.record.inputs import Inputs
 from lineage.record.metrics import MetricBuffer
 from lineage.record.recorded_view import RecordedView
 from lineage.record.reproducing import Reproducing
+from lineage.record.resuming import CHECKPOINT, Resuming, steps_before, take_over
+from lineage.record.steps import Steps, rank_of_process
 from lineage.record.used import describe_used
 
 
@@ -34,15 +36,26 @@ class LiveRun:
         summary: Last value of each metric; more may be put in. Written when the run ends.
     """
 
-    def __init__(self, ports: Ports, run: Run, trackers: list[Tracker], reproducing: Reproducing | None, *, is_owner: bool) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        run: Run,
+        trackers: list[Tracker],
+        reproducing: Reproducing | None,
+        resuming: Resuming | None = None,
+        *,
+        is_owner: bool,
+    ) -> None:
         self._ports = ports
+        self._resuming = resuming
         self._run = run
         self._trackers = trackers
         self._reproducing = reproducing
         self._is_owner = is_owner
         self._metrics = MetricBuffer(ports.runs, run.id)
         self._failed_trackers: set[str] = set()
-        self._inputs = Inputs(ports, self._append, lambda: self._run, self.note, reproducing)
+        self._inputs = Inputs(ports, self._append, lambda: self._run, self.note, self._recorded, self._handed)
+        self._steps: Steps | None = None
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._open = True
@@ -79,6 +92,22 @@ class LiveRun:
     def reproduced(self) -> Run | None:
         """The run that this one repeats, when it is a reproduction."""
         return None if self._reproducing is None else self._reproducing.original
+
+    @property
+    def resumed(self) -> Run | None:
+        """The run that this one goes on with, when it is resumed."""
+        return None if self._resuming is None else self._resuming.original
+
+    @property
+    def repeated(self) -> Run | None:
+        """The run whose recorded inputs and settings are taken over: the reproduced or the resumed one."""
+        return None if self._recorded is None else self._recorded.original
+
+    @property
+    def _recorded(self) -> Reproducing | None:
+        if self._reproducing is None and self._resuming is not None:
+            return Reproducing(self._resuming.original)
+        return self._reproducing
 
     # --- what it uses, logs and makes ---------------------------------------------------------------------------------
 
@@ -134,7 +163,7 @@ class LiveRun:
             IntegrityError: In a reproduction: it is not the file that was recorded.
         """
         self._check_open()
-        used = describe_used(Path(path), check_role(role), kind, self._relative(Path(path)), self.reproduced, len(self._run.uses))
+        used = describe_used(Path(path), check_role(role), kind, self._relative(Path(path)), self.repeated, len(self._run.uses))
         self._append(ArtifactUsed(at=used.used_at, artifact=used))
         return used
 
@@ -154,6 +183,43 @@ class LiveRun:
     def define_metric(self, name: str, step_metric: str | None = None) -> None:
         """Say which metric is the horizontal axis of ``name``, for trackers that draw."""
         self._tell("metric_defined", name, step_metric)
+
+    def watch(self, model: Any, optimizer: Any = None, *, every: int = 1) -> None:
+        """Keep a step log of a training loop: rows, batch, model input, losses, gradients and parameters of each step, as digests.
+
+        Works with any PyTorch loop, without a change to it::
+
+            run.watch(model, optimizer)
+            for images, targets in loader:
+                loss = model(images, targets)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+        A step is one call of ``optimizer.step()``. Two logs tell where two trainings part (``lineage steps A B``), and one tells what was
+        in a batch (``lineage replay RUN --step N``). Rows are known when a view of this run is read in the loop's process, as by
+        :class:`lineage.training.DataLoader`.
+
+        Args:
+            model: A ``torch.nn.Module``.
+            optimizer: Its optimizer, or several.
+            every: Digest gradients and parameters every so many steps; what goes in and comes out always. A reproduction and a resumed run
+                do as the first run did.
+
+        Raises:
+            UsageError: There is no optimizer, ``every`` is below 1, or models are watched at different intervals.
+            MissingExtra: PyTorch or xxhash is not installed.
+        """
+        self._check_open()
+        optimizers = list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
+        if not optimizers or optimizers[0] is None:
+            raise UsageError("run.watch needs the optimizer: a step is one call of its step()", hint="run.watch(model, optimizer)")
+        if every < 1:
+            raise UsageError(f"run.watch: expected every to be 1 or more, found {every}")
+        steps = self.steps_for(every)
+        if self.repeated is None and steps.writer.header.every != every:
+            raise UsageError(f"run.watch: every is {steps.writer.header.every} for this run's step log already, found {every}")
+        steps.watch(model, optimizers)
 
     def log_artifact(
         self, path: str | Path, kind: str = "file", name: str | None = None, details: Mapping[str, Any] | None = None
@@ -186,6 +252,75 @@ class LiveRun:
         self._tell("artifact_made", self._run, artifact, file)
         return artifact
 
+    def record_checkpoint(self, content: bytes, *, step: int, details: Mapping[str, Any]) -> Artifact | None:
+        """Keep the state of a training; :class:`lineage.training.Checkpoints` makes it.
+
+        A checkpoint that cannot be kept is said so, once and in the record, and training goes on.
+
+        Args:
+            content: The state.
+            step: Optimizer steps done.
+            details: Free facts.
+        """
+        self._check_open()
+        try:
+            digest = self._ports.objects.put_bytes(content)
+        except (OSError, LineageError) as error:
+            self.note(f"the checkpoint of step {step} was not kept: {describe_error(error)}")
+            warnings.warn(f"lineage: {self._run.notes[-1]}; training goes on", stacklevel=3)
+            return None
+        name = f"{CHECKPOINT}-{step:08d}"
+        made = Artifact(
+            name=name,
+            kind=CHECKPOINT,
+            path=name,
+            digest=digest,
+            size_bytes=len(content),
+            details={"step": step} | plain(dict(details), "details"),
+        )
+        self._append(ArtifactMade(at=datetime.now(UTC), artifact=made))
+        return made
+
+    def checkpoint_content(self) -> bytes | None:
+        """The state to go on from; ``None`` when nothing is resumed.
+
+        Raises:
+            NotFound: It is not kept any more.
+            IntegrityError: It was cut off or altered.
+        """
+        return None if self._resuming is None else self._ports.objects.get_bytes(self._resuming.checkpoint.digest)
+
+    def take_over(self, *, step: int, metric_points: int, next_metric_step: int) -> None:
+        """Make what the resumed run did before its checkpoint part of this record; once, before the first step.
+
+        Args:
+            step: Optimizer steps done.
+            metric_points: Points it had logged.
+            next_metric_step: Number of the next one.
+        """
+        resuming = self._resuming
+        if resuming is None:
+            raise RuntimeError(f"run {self.id[:12]} does not resume another one")
+        rank = rank_of_process()
+        records = steps_before(self._ports, resuming.original, rank, step)
+        if records and self.repeated is not None:
+            self.steps_for(self.repeated.step_logs[0].every).writer.take_over(records)
+        if rank:
+            return  # one process of several tells the rest
+        points = take_over(self._ports, self.id, resuming, step=step, metric_points=metric_points, append=self._append)
+        for point in points:
+            self.summary.update(point.values)
+            for tracker in self._trackers:
+                self._tell_one(tracker, "logged", point.values, point.step)
+        self._metrics.go_on(len(points), next_metric_step)
+        self.note(f"resumed from step {step} of run {resuming.original.id}")
+
+    @property
+    def metric_position(self) -> tuple[int, int]:
+        """Points logged so far, all of them written now, and the number of the next step."""
+        self._metrics.flush()
+        return self._metrics.position
+
     def record_output(self, artifact: Artifact) -> None:
         """Record something made that is no single file, for example a dataset version."""
         self._check_open()
@@ -207,6 +342,18 @@ class LiveRun:
         """Record a sentence that a reader of the record should know."""
         self._append(Noted(at=datetime.now(UTC), note=redact_text(text)))
 
+    @property
+    def steps(self) -> Steps | None:
+        """The step log, when something is watched."""
+        return self._steps
+
+    def steps_for(self, every: int) -> Steps:
+        """The step log, begun unless there is one. The interval of a recorded run that is repeated wins."""
+        if self._steps is None:
+            recorded = () if self.repeated is None else self.repeated.step_logs
+            self._steps = Steps(self._ports, self._run, self._ports.watcher(), recorded[0].every if recorded else every, self.note)
+        return self._steps
+
     # --- how it ends ---------------------------------------------------------------------------------------------------
 
     def finish(self, state: RunState = RunState.finished, error: str | None = None) -> Run:
@@ -221,10 +368,19 @@ class LiveRun:
             except LineageError as lost:
                 self.note(lost.message)
                 warnings.warn(f"lineage: {lost.message}", stacklevel=2)
+            self._close_steps()
             self._inputs.close()
             summary = self._plain_summary()
             if self._is_owner:
-                self._append(Ended(at=datetime.now(UTC), state=state, summary=summary, error=None if error is None else redact_text(error)))
+                self._append(
+                    Ended(
+                        at=datetime.now(UTC),
+                        state=state,
+                        summary=summary,
+                        error=None if error is None else redact_text(error),
+                        metrics_digest=self._ports.runs.metrics_digest(self.id),
+                    )
+                )
                 self._ports.liveness.release(self.id)
             else:
                 self._append(Described(at=datetime.now(UTC), summary=summary))
@@ -267,6 +423,19 @@ class LiveRun:
                 self.note(f"not recorded: {error}")
                 warnings.warn(f"lineage: not recorded: {error}", stacklevel=4)
         return redact_values(kept)
+
+    def _handed(self, ordinal: int, epoch: int | None, positions: Sequence[int], batch: Any) -> None:
+        if self._steps is not None:
+            self._steps.read(ordinal, epoch, positions, batch)
+
+    def _close_steps(self) -> None:
+        if self._steps is None:
+            return
+        try:
+            self._steps.close(self._append)
+        except (LineageError, OSError) as error:
+            self.note(f"the step log is not part of the record: {describe_error(error)}")
+            warnings.warn(f"lineage: {self._run.notes[-1]}", stacklevel=3)
 
     def _check_open(self) -> None:
         if not self._open:

@@ -38,6 +38,7 @@ class MetricBuffer:
         self._stop = False
         self._thread: threading.Thread | None = None
         self._next_step = 0
+        self._added = 0
         self.failure: str | None = None
         self._pid = os.getpid()
 
@@ -66,11 +67,22 @@ class MetricBuffer:
             if step is None:
                 step = self._next_step
             self._next_step = step + 1
+            self._added += 1
             self._waiting.append((step, numbers, time.time()))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="lineage-metrics", daemon=True)
                 self._thread.start()
         return numbers, step
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Points taken so far, and the number of the next step."""
+        return self._added, self._next_step
+
+    def go_on(self, added: int, next_step: int) -> None:
+        """Count from here: points before were taken over from another run."""
+        with self._adding:
+            self._added, self._next_step = added, next_step
 
     def _work(self) -> None:
         while not self._stop:

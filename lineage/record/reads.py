@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lineage.model.run import RowsRead
+from lineage.model.steps import LoaderRecord
 from lineage.ports import ObjectStore
 
 if TYPE_CHECKING:
     from lineage.model.dataset import Rows
+
+
+class ReadListener(Protocol):
+    """Told of what happens to an input while it is read."""
+
+    @property
+    def root(self) -> str | None:
+        """Top folder of the run's code; ``None`` when it is not known."""
+
+    def rows_read(self, reads: RowsRead) -> None:
+        """An epoch is over, or the reading outside one."""
+
+    def loader_made(self, loader: LoaderRecord) -> None:
+        """Batches are about to be made."""
+
+    def handed(self, ordinal: int, epoch: int | None, positions: Sequence[int], batch: Any) -> None:
+        """Rows were handed to the training loop, as ``batch`` where a loader made one."""
+
+    def note(self, text: str) -> None:
+        """A sentence for the record."""
 
 
 class ReadLog:
@@ -20,16 +41,36 @@ class ReadLog:
         objects: Where positions go when not every row was read.
         ordinal: Number of the input in the run's record.
         rows: Number of rows of the input.
-        tell: Called with what is to be recorded.
+        listener: Told of what is to be recorded.
     """
 
-    def __init__(self, objects: ObjectStore, ordinal: int, rows: int, tell: Callable[[RowsRead], None]) -> None:
+    def __init__(self, objects: ObjectStore, ordinal: int, rows: int, listener: ReadListener) -> None:
+        self.ordinal = ordinal
+        self.listener = listener
         self._objects = objects
-        self._ordinal = ordinal
         self._rows = rows
-        self._tell = tell
         self._seen: dict[int | None, bytearray] = {}
+        self._left_out: set[int] = set()
         self._is_over = False
+
+    def handed(self, epoch: int | None, positions: Sequence[int], batch: Any = None) -> None:
+        """Rows at these positions of the view were handed to the training loop, as ``batch`` where a loader made one."""
+        if self._is_over:
+            return
+        self.note(epoch, positions)
+        self.listener.handed(self.ordinal, epoch, positions, batch)
+
+    def describe_loader(self, loader: LoaderRecord, code: bytes | None) -> None:
+        """Batches are about to be made; ``code`` is the pickled transform and collate function."""
+        if not self._is_over:
+            kept = None if code is None else self._objects.put_bytes(code)
+            self.listener.loader_made(loader.model_copy(update={"code_object": kept}))
+
+    def left_out(self, position: int, reason: str) -> None:
+        """A row was left out of its batch; said once for each row."""
+        if not self._is_over and position not in self._left_out:
+            self._left_out.add(position)
+            self.listener.note(reason)
 
     def note(self, epoch: int | None, positions: Iterable[int]) -> None:
         """Positions of the view were read, in an epoch or outside one (``None``)."""
@@ -48,7 +89,7 @@ class ReadLog:
             return
         count = sum(seen)
         kept = None if count == self._rows else self._objects.put_bytes(pack_positions(seen))
-        self._tell(RowsRead(ordinal=self._ordinal, first_epoch=epoch, last_epoch=epoch, rows=count, positions_object=kept))
+        self.listener.rows_read(RowsRead(ordinal=self.ordinal, first_epoch=epoch, last_epoch=epoch, rows=count, positions_object=kept))
 
     def close_all(self) -> None:
         """Record every epoch that is still open. What is read later is not the run's any more."""

@@ -11,6 +11,7 @@ import sys
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from lineage.model.secrets import REDACTED, redact_command, redact_values
 from lineage.ports import Ports, Tracker
 from lineage.record.live import LiveRun, describe_error
 from lineage.record.reproducing import RUN_VARIABLE, Reproducing, from_environment
+from lineage.record.resuming import Resuming, check_same_training, choose_checkpoint, recorded_checkpoint
 
 
 def start_run(
@@ -42,6 +44,8 @@ def start_run(
     folder: Path | None = None,
     reproducing: Reproducing | None = None,
     code: CodeVersion | None = None,
+    resume: str | None = None,
+    allow_changed: Sequence[str] = (),
 ) -> LiveRun:
     """Begin a record; see :func:`lineage.start_run` for the arguments that users give.
 
@@ -52,6 +56,8 @@ def start_run(
         folder: Where it is started, when it is not here.
         reproducing: The run it repeats.
         code: The code, when it is known already.
+        resume: Id or unique prefix of a run to go on with from its last checkpoint.
+        allow_changed: Configuration fields that may differ from that run's.
 
     Raises:
         Unavailable: The record cannot be written; the run does not start silently untracked.
@@ -66,13 +72,14 @@ def start_run(
         "tags": tuple(tags),
     }
     joined = os.environ.pop(RUN_VARIABLE, None) if command is None else None
+    known = from_environment(ports.runs) if joined is not None else reproducing
+    resuming = None if command is not None else _resuming(ports, resume, known, facts, allow_changed)
     if joined is not None:
-        known = from_environment(ports.runs)
         _count_in_process()
         run = ports.runs.append(
             joined, Described(at=datetime.now(UTC), name=name, project=project, group=group, job_type=job_type, **facts)
         )
-        return _go(ports, run, trackers, known, is_owner=False)
+        return _go(ports, run, trackers, known, resuming, is_owner=False)
     run_id = uuid.uuid4().hex
     here = folder or Path.cwd()
     own_command = tuple(command) if command is not None else _own_command()
@@ -118,10 +125,28 @@ def start_run(
     except BaseException:
         ports.liveness.release(run_id)
         raise
-    return _go(ports, run, trackers, reproducing, is_owner=True)
+    return _go(ports, run, trackers, reproducing, resuming, is_owner=True)
 
 
-def _go(ports: Ports, run: Run, trackers: Sequence[str], reproducing: Reproducing | None, *, is_owner: bool) -> LiveRun:
+def _resuming(
+    ports: Ports, name: str | None, known: Reproducing | None, facts: dict[str, Any], allow_changed: Sequence[str]
+) -> Resuming | None:
+    if known is not None:  # the record says where it went on, whatever the repeated command finds
+        resuming = recorded_checkpoint(ports, known.original)
+    elif name is None:
+        resuming = None
+    else:
+        resuming = choose_checkpoint(ports, name)
+        changed = check_same_training(resuming.original, facts["config"], facts["seed"], allow_changed)
+        resuming = replace(resuming, changed=changed)
+    if resuming is not None:
+        facts["seed"] = resuming.original.seed
+    return resuming
+
+
+def _go(
+    ports: Ports, run: Run, trackers: Sequence[str], reproducing: Reproducing | None, resuming: Resuming | None, *, is_owner: bool
+) -> LiveRun:
     working: list[Tracker] = []
     for name in trackers:
         try:
@@ -134,7 +159,7 @@ def _go(ports: Ports, run: Run, trackers: Sequence[str], reproducing: Reproducin
         else:
             working.append(tracker)
             run = ports.runs.append(run.id, Described(at=datetime.now(UTC), trackers={name: called}))
-    live = LiveRun(ports, run, working, reproducing, is_owner=is_owner)
+    live = LiveRun(ports, run, working, reproducing, resuming, is_owner=is_owner)
     atexit.register(live.finish_at_exit)
     return live
 

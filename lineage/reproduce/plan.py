@@ -66,6 +66,15 @@ def check_record(ports: Ports, run: Run) -> Ingredient:
             found="a record that tells something else",
             detail=("the stored record is not what its events add up to; it was altered",),
         )
+    if told.metrics_digest is not None and (found := ports.runs.metrics_digest(run.id)) != told.metrics_digest:
+        return Ingredient(
+            name="record",
+            status="changed",
+            severity="blocker",
+            recorded=f"metrics {told.metrics_digest[:19]}",
+            found=f"metrics {'none' if found is None else found[:19]}",
+            detail=("logged values were changed, added or lost after the run ended",),
+        )
     return Ingredient(name="record", status="ready", recorded=f"{len(events)} events", found="chain intact")
 
 

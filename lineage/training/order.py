@@ -32,6 +32,55 @@ def sample_generator(seed: int, epoch: int, position: int) -> np.random.Generato
     return _generator(seed, _SAMPLE, epoch, position)
 
 
+def epoch_batches(
+    length: int,
+    seed: int,
+    epoch: int,
+    *,
+    shuffle: bool,
+    batch_size: int | None,
+    drop_last: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
+) -> list[list[int]]:
+    """Positions in each batch of one process in this epoch.
+
+    An epoch has one order for all processes together. Step k takes the next ``batch_size * world_size`` positions of it, and process
+    ``rank`` the rank-th run of ``batch_size`` of those: what a step sees does not depend on how it is shared, and a single process with
+    the whole batch sees the same. When fewer are left for the last step, they are shared out in equal runs, and the epoch's first
+    positions fill up the last run: processes that wait for one another must have equally many batches. ``drop_last`` leaves such a
+    step out.
+
+    Args:
+        length: Rows of the view.
+        seed: Decides the order.
+        epoch: Counted from 0.
+        shuffle: Whether to shuffle; else ascending.
+        batch_size: Rows in a batch of one process; ``None`` for single rows, as batches of one.
+        drop_last: Whether to leave out a last step that is not full.
+        rank: Number of the process.
+        world_size: Number of processes.
+    """
+    order = epoch_order(length, seed, epoch) if shuffle else np.arange(length, dtype=np.int64)
+    size = batch_size or 1
+    batches = []
+    for begin in range(0, length, size * world_size):
+        shared = order[begin : begin + size * world_size]
+        if len(shared) < size * world_size:
+            if drop_last:
+                break
+            size = -(-len(shared) // world_size)
+            shared = np.concatenate([shared, np.resize(order, size * world_size - len(shared))])
+        batches.append(shared[rank * size : (rank + 1) * size].tolist())
+    return batches
+
+
+def number_of_batches(length: int, batch_size: int | None, *, drop_last: bool, world_size: int) -> int:
+    """How many batches each process has in an epoch."""
+    whole, rest = divmod(length, (batch_size or 1) * world_size)
+    return whole + (0 if drop_last or not rest else 1)
+
+
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, position). The epoch travels with the position, so that worker processes need no word of it.
 
@@ -39,21 +88,48 @@ class EpochSampler(Sampler[tuple[int, int]]):
         length: Number of samples.
         seed: Decides the order.
         shuffle: Whether to shuffle; else ascending.
+        rank: Number of the process among those that share an epoch.
+        world_size: How many there are.
+
+    Attributes:
+        epoch: Which epoch the next iteration is of.
+        skip: How many batches (without batches: samples) of it are left out at its beginning.
     """
 
-    def __init__(self, length: int, seed: int, *, shuffle: bool) -> None:
-        self._length = length
+    def __init__(self, length: int, seed: int, *, shuffle: bool, rank: int = 0, world_size: int = 1) -> None:
+        self.length = length
         self._seed = seed
         self._shuffle = shuffle
+        self._rank, self._world_size = rank, world_size
         self.epoch = 0
+        self.skip = 0
 
     def __len__(self) -> int:
-        return self._length
+        return number_of_batches(self.length, None, drop_last=False, world_size=self._world_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = epoch_order(self._length, self._seed, self.epoch) if self._shuffle else np.arange(self._length)
-        epoch = self.epoch  # the one that is asked for now, whatever is set while it is being read
-        return ((epoch, int(position)) for position in order)
+        return (key for (key,) in self.batches(None, drop_last=False))
+
+    def batches(self, batch_size: int | None, *, drop_last: bool) -> Iterator[list[tuple[int, int]]]:
+        """Keys of each batch of the epoch that is set now, whatever is set while it is being read."""
+        epoch, made = self.epoch, self._made(batch_size, drop_last=drop_last)
+        return ([(epoch, position) for position in batch] for batch in made[self.skip :])
+
+    def before(self, batch_size: int | None, *, drop_last: bool) -> list[int]:
+        """Positions in the batches that are left out."""
+        return [position for batch in self._made(batch_size, drop_last=drop_last)[: self.skip] for position in batch]
+
+    def _made(self, batch_size: int | None, *, drop_last: bool) -> list[list[int]]:
+        return epoch_batches(
+            self.length,
+            self._seed,
+            self.epoch,
+            shuffle=self._shuffle,
+            batch_size=batch_size,
+            drop_last=drop_last,
+            rank=self._rank,
+            world_size=self._world_size,
+        )
 
 
 class EpochBatchSampler(BatchSampler):
@@ -62,8 +138,12 @@ class EpochBatchSampler(BatchSampler):
     PyTorch's own asks for the keys at the first batch: without workers that is later than with them, and the epoch may be another by then.
     """
 
-    def __init__(self, sampler: EpochSampler, batch_size: int, drop_last: bool) -> None:
+    def __init__(self, sampler: EpochSampler, batch_size: int, drop_last: bool, world_size: int = 1) -> None:
         super().__init__(sampler, batch_size, drop_last)  # type: ignore[arg-type]  # annotated for numbers, made for any keys
+        self._epochs, self._world_size = sampler, world_size
+
+    def __len__(self) -> int:
+        return number_of_batches(self._epochs.length, self.batch_size, drop_last=self.drop_last, world_size=self._world_size)
 
     def __iter__(self) -> Iterator[list[Any]]:
-        return iter(BatchSampler(list(self.sampler), self.batch_size, self.drop_last))
+        return self._epochs.batches(self.batch_size, drop_last=self.drop_last)

@@ -493,6 +493,40 @@ def test_metrics_keep_the_order_of_the_calls(store: SqlRunStore) -> None:
     assert [item.values for item in store.metrics(run_id(2))] == [{"other": 1.0}]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE metrics SET payload = REPLACE(payload, '0.1', '0.2') WHERE number = 20001",
+        "UPDATE metrics SET step = step + 1 WHERE number = 1",
+        "UPDATE metrics SET at = at + 0.001 WHERE number = 1",
+        "DELETE FROM metrics WHERE number = 20003",
+        "UPDATE metrics SET number = CASE number WHEN 0 THEN 20004 ELSE number - 1 END",
+    ],
+)
+def test_the_digest_of_metrics_sees_every_change(store: SqlRunStore, place: Place, change: str) -> None:
+    """A value, a step, a time, a lost point, another order; also behind the first part that is read at once."""
+    start(store)
+    assert store.metrics_digest(run_id(1)) is None
+    store.add_metrics(run_id(1), [point(step, m=0.1 + step) for step in range(20_001)] + [point(9, m=0.1), point(8, m=-0.0), point(7)])
+    before = store.metrics_digest(run_id(1))
+    assert place.open().metrics_digest(run_id(1)) == before
+
+    if "CASE" in change:  # the key may not clash on the way
+        place.behind("UPDATE metrics SET number = number + 100000")
+        place.behind("UPDATE metrics SET number = CASE number WHEN 100000 THEN 20004 ELSE number - 100001 END")
+    else:
+        place.behind(change)
+    assert store.metrics_digest(run_id(1)) != before
+
+
+def test_the_digest_of_metrics_is_the_same_in_every_store(store: SqlRunStore) -> None:
+    """It belongs to the record, which may be copied to another store."""
+    start(store)
+    store.add_metrics(run_id(1), [point(0, a=1.5, b=math.inf), point(3, ü=1e-300)])
+
+    assert store.metrics_digest(run_id(1)) == "sha256:7449802ff7294bc8565e13129de07755f3eea8404263926dc77f9164f6f5f0ac"
+
+
 # --- several at once ------------------------------------------------------------------------------------------------------
 
 

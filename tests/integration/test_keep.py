@@ -178,6 +178,23 @@ def test_a_changed_record_is_found(run_id: str) -> None:
     assert {check.subject: check.status for check in found.checks}["record"] == "changed"
 
 
+def test_a_changed_metric_is_found(dataset: Path) -> None:
+    """Logged values belong to the record from its end on: one that was altered later is found, and nothing is reproduced from it."""
+    import sqlite3
+
+    with lineage.start_run(project="parking", seed=1) as run:
+        run.log({"loss": 0.5})
+        run.log({"loss": 0.25})
+    assert lineage.verify(run.id, level="quick").is_intact
+    connection = sqlite3.connect(".lineage/lineage.sqlite")
+    with connection:
+        connection.execute("UPDATE metrics SET payload = replace(payload, '0.25', '0.24')")
+    connection.close()
+
+    assert {check.subject: check.status for check in lineage.verify(run.id, level="quick").checks}["record"] == "changed"
+    assert "logged values" in CliRunner().invoke(app, ["reproduce", run.id, "--plan"]).output
+
+
 # --- materialise --------------------------------------------------------------------------------------------------------------
 
 

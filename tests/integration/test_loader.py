@@ -18,6 +18,7 @@ from PIL import Image
 
 import lineage
 from lineage.api import process
+from lineage.errors import InvalidSource
 from lineage.record.recorded_view import RecordedView
 from lineage.training import DataLoader, make_deterministic
 
@@ -231,7 +232,7 @@ def test_an_error_in_a_worker_reaches_the_caller(view: RecordedView, helper: Any
         raise ValueError(f"cannot decode {sample['sample_id']}")
 
     for workers in (0, 1):
-        with pytest.raises(ValueError, match="cannot decode s3"):
+        with pytest.raises(InvalidSource, match=r"row 3 \(s3\) of .*, epoch 0: the transform failed: ValueError: cannot decode s3"):
             next(iter(DataLoader(view, 4, transform=broken, num_workers=workers, collate_fn=helper.alone)))
 
 

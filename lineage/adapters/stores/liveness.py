@@ -5,17 +5,32 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
+from lineage.model.event import Event
 from lineage.model.run import Run
 
 
 class FileLiveness:
-    """Lock files in one folder of this machine."""
+    """Lock files in one folder of this machine.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where they are.
+        leavings: Finds what a dead process left beside them that belongs into its record.
+    """
+
+    def __init__(self, folder: Path, leavings: Callable[[str], list[Event]] | None = None) -> None:
         self._folder = folder
+        self._leavings = leavings
         self._held: dict[str, int] = {}
+        os.register_at_fork(after_in_child=self._let_go)
+
+    def _let_go(self) -> None:
+        # A lock belongs to the open file, which a forked worker shares: it would outlive a killed process for as long as its workers do.
+        for handle in self._held.values():
+            os.close(handle)
+        self._held.clear()
 
     def hold(self, run_id: str) -> None:
         """Declare that this process is the run's."""
@@ -30,6 +45,10 @@ class FileLiveness:
         if handle is not None:
             (self._folder / run_id).unlink(missing_ok=True)
             os.close(handle)
+
+    def leavings(self, run_id: str) -> list[Event]:
+        """Events for what its process had no time to record."""
+        return [] if self._leavings is None else self._leavings(run_id)
 
     def is_alive(self, run: Run) -> bool | None:
         """Whether some process holds it; ``None`` for a run of another machine, or one that keeps its lock in another folder."""

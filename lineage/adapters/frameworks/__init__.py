@@ -1,0 +1,1 @@
+"""Training frameworks: what happens inside a training step."""
