@@ -21,17 +21,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lineage import errors, training
     from lineage.api.keeping import archive, materialise, open_recorded, verify
-    from lineage.api.looking import diff, get, impact, leaks, models_using, rows_of, runs, trained_on
+    from lineage.api.looking import compare_steps, diff, get, impact, leaks, models_using, rows_of, runs, trained_on
     from lineage.api.recording import start_run
 
 _PLACES = {
     "keeping": ("archive", "materialise", "open_recorded", "verify"),
-    "looking": ("diff", "get", "impact", "leaks", "models_using", "rows_of", "runs", "trained_on"),
+    "looking": ("compare_steps", "diff", "get", "impact", "leaks", "models_using", "rows_of", "runs", "trained_on"),
     "recording": ("start_run",),
 }
 
 __all__ = [
     "archive",
+    "compare_steps",
     "diff",
     "errors",
     "get",

@@ -19,6 +19,7 @@ from lineage.ports import Progress, RunQuery, no_progress
 if TYPE_CHECKING:
     from lineage.model.difference import Difference
     from lineage.model.findings import ImpactReport, LeakReport
+    from lineage.model.steps import StepsCompared
 
 
 def get(run: str) -> Run:
@@ -124,6 +125,25 @@ def diff(a: str | Path, b: str | Path, *, rows: int = 20, role: str | None = Non
     ports = ports_of_process()
     first, second = (lookup.runs_behind(ports.runs, ports.liveness, str(name))[0][0] for name in (a, b))
     return diff_runs(ports, first, second, rows=rows, role=role)
+
+
+def compare_steps(a: str | Path, b: str | Path, *, rank: int = 0) -> StepsCompared:
+    """Where two trainings part, by their step logs: step, phase, and the rows of that step.
+
+    Args:
+        a: Run id or prefix, artifact digest, or path of a weights file.
+        b: Likewise.
+        rank: Which process of a distributed training.
+
+    Raises:
+        NotFound: There is no such run, or it logged no steps (``run.watch`` does).
+        IntegrityError: A log was altered.
+    """
+    from lineage.lookup.steps import compare_steps as compare
+
+    ports = ports_of_process()
+    first, second = (lookup.runs_behind(ports.runs, ports.liveness, str(name))[0][0] for name in (a, b))
+    return compare(ports, first, second, rank)
 
 
 def leaks(

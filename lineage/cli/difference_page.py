@@ -65,6 +65,8 @@ def difference_page(item: Difference, metrics_a: Sequence[MetricPoint], metrics_
         if not data.is_same:
             parts += _data(number, data, pictures)
     parts += _metrics(metrics_a, metrics_b)
+    if item.steps is not None and item.steps.first is not None:
+        parts += _section("Steps", f"<p>{escape(item.steps.first.sentence)}</p>")
     files = [[file.status, f"{file.old_path} → {file.path}" if file.old_path else file.path] for file in item.code.files or ()]
     parts += _section("Code", _table(["", "file"], files) if files else "")
     environment = [

@@ -18,6 +18,7 @@ from lineage.model.difference import (
     RowChange,
     ValueChange,
 )
+from lineage.model.steps import StepsCompared
 
 _SHOWN = 20
 _SIGNS = {"added": "[green]+[/green]", "removed": "[red]-[/red]"}
@@ -52,6 +53,8 @@ def difference(item: Difference) -> None:
         _values(item.base_weights)
     _environment(item.environment)
     _results(item.results)
+    if item.steps is not None:
+        steps(item.steps)
     if item.not_compared:
         _print("not compared:")
         for line in item.not_compared:
@@ -143,6 +146,23 @@ def _environment(item: EnvironmentDifference) -> None:
     if item.machine:
         _section("machine", False)
         _values(item.machine)
+
+
+def steps(item: StepsCompared) -> None:
+    """Where two step logs part."""
+    first = item.first
+    ends = "" if item.steps_a == item.steps_b else f"one ends after {item.compared} steps, the other goes on"
+    _section("steps", item.is_same, ends or f"{item.compared} steps" if first is None else first.sentence)
+    if first is None:
+        return
+    for which, rows, losses in (("a", first.rows_a, first.losses_a), ("b", first.rows_b, first.losses_b)):
+        for read in rows:
+            names = [name or str(row) for row, name in zip(read.rows, read.sample_ids, strict=True)]
+            more = f" and {len(read.positions) - _SHOWN} more" if len(read.positions) > _SHOWN else ""
+            epoch = "" if read.epoch is None else f", epoch {read.epoch}"
+            _print(f"  {which}: {escape(read.role)}{epoch}: {escape(', '.join(names[:_SHOWN]))}{more}")
+        if losses:
+            _print(f"  {which}: loss {', '.join(f'{loss!r}' for loss in losses)}")
 
 
 def _results(item: Results) -> None:

@@ -10,6 +10,7 @@ from lineage.lookup.diff_causes import likely_causes
 from lineage.lookup.diff_data import diff_data
 from lineage.lookup.environments import compare_environments
 from lineage.lookup.results import changed_values, compare_results
+from lineage.lookup.steps import compare_steps
 from lineage.model.code import CodeVersion
 from lineage.model.difference import CodeDifference, DataDifference, Difference, RunSide, ValueChange
 from lineage.model.run import MetricPoint, Run
@@ -50,6 +51,7 @@ def diff_runs(ports: Ports, a: Run, b: Run, *, rows: int = 20, role: str | None 
         base_weights=weights,
         environment=environment,
         results=results,
+        steps=compare_steps(ports, a, b) if a.step_logs and b.step_logs else None,
         not_compared=tuple(_not_compared(a, b, [*metrics_a, *metrics_b], data, code, role)),
     )
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lineage.model.steps import StepsCompared
+
 Subject = Literal["data", "code", "configuration", "seed", "base weights", "environment", "machine", "nondeterminism"]
 RowChangeKind = Literal["added", "removed", "relabelled", "replaced", "renamed"]
 """``added`` and ``removed``: in one view only. ``relabelled``: the same picture, other annotations. ``replaced``: another picture under
@@ -261,6 +263,7 @@ class Difference(_Value):
         is_same: Whether nothing that should decide the result differs.
         configuration: Changed values under dotted keys: ``config.…``, ``determinism.…``, ``seed``, ``command``, ``working directory``.
         base_weights: Digests of the files that the runs started from, by role.
+        steps: Where their step logs part; ``None`` unless both have one.
         not_compared: What was not looked at, one sentence each.
     """
 
@@ -274,4 +277,5 @@ class Difference(_Value):
     base_weights: tuple[ValueChange, ...]
     environment: EnvironmentDifference
     results: Results
+    steps: StepsCompared | None = None
     not_compared: tuple[str, ...] = ()

@@ -109,3 +109,84 @@ class LoaderRecord(BaseModel):
     code_object: Digest | None = None
     code_missing: str | None = None
     main: str | None = None
+
+
+class StepRowsShown(BaseModel):
+    """Rows of a step, for people.
+
+    Attributes:
+        role: Of the input they are from.
+        epoch: The loader's epoch.
+        positions: Positions in the view.
+        rows: Source positions of the first of them.
+        sample_ids: Their names, ``None`` where a row has none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: str
+    epoch: int | None
+    positions: tuple[int, ...]
+    rows: tuple[int, ...] = ()
+    sample_ids: tuple[str | None, ...] = ()
+
+
+class StepDifference(BaseModel):
+    """Where two trainings part.
+
+    Attributes:
+        step: The first step that differs; -1 for the state before the first.
+        phase: The first thing in it that differs.
+        since: With a cadence above 1: parameters were last compared, and equal, after this step; they may have parted since.
+        rows_a: What the first run read for that step.
+        rows_b: What the second read.
+        losses_a: Losses of the first.
+        losses_b: Losses of the second.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    step: int
+    phase: Phase
+    since: int | None = None
+    rows_a: tuple[StepRowsShown, ...] = ()
+    rows_b: tuple[StepRowsShown, ...] = ()
+    losses_a: tuple[float, ...] = ()
+    losses_b: tuple[float, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        if self.step == START:
+            return "the parameters differ before the first step"
+        told = f"first difference at step {self.step}, phase {self.phase}"
+        return told if self.since is None else f"{told} (parameters were last equal after step {self.since})"
+
+
+class StepsCompared(BaseModel):
+    """Two step logs, compared.
+
+    Attributes:
+        compared: Steps that both have.
+        first: Where they part; ``None`` when they do not as far as both go.
+        torn_a: What was cut off at the end of the first log.
+        torn_b: Likewise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    a: str
+    b: str
+    rank: int
+    steps_a: int
+    steps_b: int
+    compared: int
+    every: int
+    first: StepDifference | None
+    torn_a: str | None = None
+    torn_b: str | None = None
+
+    @property
+    def is_same(self) -> bool:
+        """Whether both logs are equal to the end."""
+        return self.first is None and self.steps_a == self.steps_b

@@ -8,11 +8,19 @@ from lineage.lookup.results import first_difference, flat_points
 from lineage.model.comparison import Change, Comparison, Verdict
 from lineage.model.plan import Plan
 from lineage.model.run import MetricPoint, Run
+from lineage.model.steps import StepsCompared
 from lineage.record.metrics import NOT_COMPARED
+
+_ROWS_SHOWN = 8
 
 
 def compare_runs(
-    original: Run, replica: Run, original_metrics: Sequence[MetricPoint], replica_metrics: Sequence[MetricPoint], plan: Plan | None = None
+    original: Run,
+    replica: Run,
+    original_metrics: Sequence[MetricPoint],
+    replica_metrics: Sequence[MetricPoint],
+    plan: Plan | None = None,
+    steps: StepsCompared | None = None,
 ) -> Comparison:
     """What is the same in two runs, where they first part, and what was not looked at.
 
@@ -22,10 +30,12 @@ def compare_runs(
         original_metrics: Its points in the order of the calls.
         replica_metrics: Likewise.
         plan: The reproduction's plan: its warnings are the likeliest causes of a difference.
+        steps: Their step logs, compared, where both have one.
     """
     changes = [
         *_inputs(original, replica),
         *_state(original, replica),
+        *_steps(steps),
         *_metrics(original_metrics, replica_metrics),
         *_summary(original, replica, original_metrics),
         *_outputs(original, replica),
@@ -40,7 +50,7 @@ def compare_runs(
         original_id=original.id,
         replica_id=replica.id,
         changes=tuple(changes),
-        not_checked=tuple(_not_checked(original, replica, original_metrics, plan)),
+        not_checked=tuple(_not_checked(original, replica, original_metrics, plan, steps)),
         likely_causes=tuple(causes) if not all(change.same for change in changes) else (),
     )
 
@@ -70,6 +80,19 @@ def _inputs(original: Run, replica: Run) -> Iterator[Change]:
 def _rows(items: Sequence[object]) -> str:
     rows = [getattr(item, "rows", 0) for item in items]
     return f"{sum(rows)} rows" if rows else "not read"
+
+
+def _steps(steps: StepsCompared | None) -> Iterator[Change]:
+    if steps is None:
+        return
+    detail = None
+    if steps.first is not None:
+        names = [name or str(row) for read in steps.first.rows_b for row, name in zip(read.rows, read.sample_ids, strict=True)]
+        shown = f"; its rows: {', '.join(names[:_ROWS_SHOWN])}{' …' if len(names) > _ROWS_SHOWN else ''}" if names else ""
+        detail = steps.first.sentence + shown
+    elif steps.steps_a != steps.steps_b:
+        detail = f"one log ends after {steps.compared} steps, the other goes on"
+    yield Change(subject="steps", same=steps.is_same, original=f"{steps.steps_a} steps", replica=f"{steps.steps_b} steps", detail=detail)
 
 
 def _metrics(original: Sequence[MetricPoint], replica: Sequence[MetricPoint]) -> Iterator[Change]:
@@ -118,7 +141,9 @@ def _outputs(original: Run, replica: Run) -> Iterator[Change]:
         )
 
 
-def _not_checked(original: Run, replica: Run, metrics: Sequence[MetricPoint], plan: Plan | None) -> Iterator[str]:
+def _not_checked(
+    original: Run, replica: Run, metrics: Sequence[MetricPoint], plan: Plan | None, steps: StepsCompared | None
+) -> Iterator[str]:
     skipped = sorted({name for point in metrics for name in point.values if name.startswith(NOT_COMPARED)})
     if skipped:
         yield f"metrics that depend on speed: {', '.join(skipped)}"
@@ -128,7 +153,10 @@ def _not_checked(original: Run, replica: Run, metrics: Sequence[MetricPoint], pl
         yield "metrics: none were logged"
     yield "environment variables that the program reads, beyond those known to change numbers"
     yield "modules imported from outside the repository, beyond the packages that the environment lists"
-    yield "gradients and parameters between the first and the last step (no step log was recorded)"
+    if steps is None:
+        yield "gradients and parameters between the first and the last step (no step log was recorded)"
+    elif steps.every > 1:
+        yield f"gradients and parameters of the steps between every {steps.every}th (parameters carry a difference on to the next one)"
     yield "the environment was compared with the record, not rebuilt: the reproduction ran in the current one"
     if plan is not None:
         yield from (f"{item.name}: {line}" for item in plan.ingredients if item.severity == "note" for line in item.detail)

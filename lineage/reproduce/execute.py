@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lineage.errors import LineageError
+from lineage.lookup.steps import compare_steps
 from lineage.model.comparison import Report, Verdict
 from lineage.model.dataset import normalise_uri
 from lineage.model.event import Reproduced
@@ -114,7 +115,8 @@ def reproduce(
 
 
 def _verify(ports: Ports, run: Run, replica: Run, plan: Plan, status: int, last: list[str]) -> Report:
-    comparison = compare_runs(run, replica, ports.runs.metrics(run.id), ports.runs.metrics(replica.id), plan)
+    steps = compare_steps(ports, run, replica) if run.step_logs and replica.step_logs else None
+    comparison = compare_runs(run, replica, ports.runs.metrics(run.id), ports.runs.metrics(replica.id), plan, steps)
     verdict, reason = verdict_of(comparison), None
     if status != 0 and run.state is RunState.finished:
         verdict = Verdict.inconclusive
