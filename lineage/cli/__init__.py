@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from lineage.cli import diff, doctor, impact, keep, leaks, look, reproduce, run, serve, steps, upload, view
+from lineage.cli import diff, doctor, impact, keep, leaks, look, replay, reproduce, run, serve, steps, upload, view
 from lineage.cli.output import fail
 from lineage.errors import LineageError, UsageError
 
@@ -54,6 +54,7 @@ leaks.register(app)
 impact.register(app)
 diff.register(app)
 steps.register(app)
+replay.register(app)
 reproduce.register(app)
 keep.register(app)
 serve.register(app)

@@ -71,7 +71,7 @@ def reproduce(
     code = run.code
     if code is None:
         raise LineageError("a plan without code must be blocked")
-    workspace = _new_workspace(ports.folder / "workspaces", run.id)
+    workspace = new_workspace(ports.folder / "workspaces", run.id)
     replica: LiveRun | None = None
     try:
         ports.source.check_out(code, workspace)
@@ -133,7 +133,8 @@ def _verify(ports: Ports, run: Run, replica: Run, plan: Plan, status: int, last:
     return Report(run_id=run.id, verdict=verdict, plan=plan, comparison=comparison, replica_id=replica.id, reason=reason)
 
 
-def _new_workspace(folder: Path, run_id: str) -> Path:
+def new_workspace(folder: Path, run_id: str) -> Path:
+    """An empty folder for the code of a run."""
     folder.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
@@ -173,6 +174,19 @@ def _in_workspace(word: str, run: Run, workspace: Path) -> str:
 def _environment(
     ports: Ports, run: Run, replica: LiveRun, workspace: Path, variables: Mapping[str, str], moved: dict[str, str]
 ) -> dict[str, str]:
+    child = workspace_variables(ports, run, workspace, variables)
+    return child | {RUN_VARIABLE: replica.id} | Reproducing(run, moved).variables()
+
+
+def workspace_variables(ports: Ports, run: Run, workspace: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """Environment of a process that executes a run's code: variables that change numbers as recorded, recorded modules first.
+
+    Args:
+        ports: The outside world.
+        run: The run.
+        workspace: Where its code is.
+        variables: Of this process; they lead to the store.
+    """
     child = dict(variables)
     for name in ports.environment.describe().variables:
         child.pop(name, None)
@@ -184,4 +198,4 @@ def _environment(
     child["PYTHONPATH"] = os.pathsep.join([*sources, *given])
     if child.get("WANDB_MODE") != "disabled":
         child["WANDB_MODE"] = "offline"  # a reproduction does not write into other people's projects
-    return child | {RUN_VARIABLE: replica.id} | Reproducing(run, moved).variables()
+    return child
