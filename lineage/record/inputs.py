@@ -29,6 +29,7 @@ class Inputs:
         note: Adds a sentence to the record.
         reproducing: The run that is repeated, if one is.
         on_batch: Told of what is handed to the training loop.
+        is_secondary: The first process of the training records the inputs; this one only says which rows it read.
     """
 
     def __init__(
@@ -39,7 +40,10 @@ class Inputs:
         note: Callable[[str], None],
         reproducing: Reproducing | None,
         on_batch: Callable[[int, int | None, Sequence[int], Any], None],
+        *,
+        is_secondary: bool = False,
     ) -> None:
+        self._is_secondary = is_secondary
         self._on_batch = on_batch
         self._ports = ports
         self._append = append
@@ -47,6 +51,7 @@ class Inputs:
         self._note = note
         self._reproducing = reproducing
         self._logs: list[ReadLog] = []
+        self._roles: list[str] = []
 
     def use(
         self,
@@ -78,7 +83,7 @@ class Inputs:
 
     def _use_recorded(self, reproducing: Reproducing, role: str, seed: int | None, progress: Progress) -> RecordedView | None:
         # Counted in the record: a command may be several processes, one after the other.
-        ordinal = len(self._record().inputs_by_role().get(role, ()))
+        ordinal = self._roles.count(role) if self._is_secondary else len(self._record().inputs_by_role().get(role, ()))
         recorded = reproducing.input(role, ordinal)
         if recorded is None:
             self._note(f"input '{role}' number {ordinal + 1} is not in the record of {reproducing.original.id[:12]}")
@@ -95,7 +100,8 @@ class Inputs:
         return opened
 
     def _used(self, item: InputRecord) -> ReadLog:
-        ordinal = len(self._append(InputUsed(at=datetime.now(UTC), input=item)).inputs) - 1
+        self._roles.append(item.role)
+        ordinal = len(self._logs) if self._is_secondary else len(self._append(InputUsed(at=datetime.now(UTC), input=item)).inputs) - 1
 
         log = ReadLog(self._ports.objects, ordinal, item.rows, self)
         self._logs.append(log)

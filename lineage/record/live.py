@@ -21,6 +21,7 @@ from lineage.model.run import Artifact, Run, RunState, UsedArtifact
 from lineage.model.secrets import redact_text, redact_values
 from lineage.ports import Ports, Progress, Tracker, no_progress
 from lineage.record.inputs import Inputs
+from lineage.record.joining import Group, is_secondary
 from lineage.record.metrics import MetricBuffer
 from lineage.record.recorded_view import RecordedView
 from lineage.record.reproducing import Reproducing
@@ -45,7 +46,10 @@ class LiveRun:
         resuming: Resuming | None = None,
         *,
         is_owner: bool,
+        processes: Group | None = None,
     ) -> None:
+        self._processes = processes
+        self._is_secondary = is_secondary()
         self._ports = ports
         self._resuming = resuming
         self._run = run
@@ -54,7 +58,9 @@ class LiveRun:
         self._is_owner = is_owner
         self._metrics = MetricBuffer(ports.runs, run.id)
         self._failed_trackers: set[str] = set()
-        self._inputs = Inputs(ports, self._append, lambda: self._run, self.note, self._recorded, self._handed)
+        self._inputs = Inputs(
+            ports, self._append, lambda: self._run, self.note, self._recorded, self._handed, is_secondary=self._is_secondary
+        )
         self._steps: Steps | None = None
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -164,17 +170,22 @@ class LiveRun:
         """
         self._check_open()
         used = describe_used(Path(path), check_role(role), kind, self._relative(Path(path)), self.repeated, len(self._run.uses))
-        self._append(ArtifactUsed(at=used.used_at, artifact=used))
+        if not self._is_secondary:
+            self._append(ArtifactUsed(at=used.used_at, artifact=used))
         return used
 
     def log(self, values: Mapping[str, Any], step: int | None = None) -> None:
         """Log numbers. Names that begin with ``timing/`` or ``system/`` are kept but never compared in a reproduction.
+
+        In a distributed training those of the first process are kept: which of several came first would be left to chance.
 
         Args:
             values: Metric name to number (or one-element tensor).
             step: Counted up from 0 with each call unless given.
         """
         self._check_open()
+        if self._is_secondary:
+            return
         numbers, step = self._metrics.add(values, step)
         self.summary.update(numbers)
         for tracker in self._trackers:
@@ -330,6 +341,8 @@ class LiveRun:
     def describe(self, *, config: Mapping[str, Any] | None = None, determinism: Mapping[str, Any] | None = None) -> None:
         """Record configuration or determinism settings that became known after the start."""
         self._check_open()
+        if self._is_secondary:
+            return
         self._append(
             Described(
                 at=datetime.now(UTC),
@@ -371,7 +384,13 @@ class LiveRun:
             self._close_steps()
             self._inputs.close()
             summary = self._plain_summary()
+            if self._is_secondary:
+                if self._processes is not None:
+                    self._processes.done()
+                return self._run
             if self._is_owner:
+                if self._processes is not None and state is RunState.finished and not self._processes.wait():
+                    self.note("not every process of the training said that it was done: their step logs may be missing")
                 self._append(
                     Ended(
                         at=datetime.now(UTC),

@@ -23,6 +23,7 @@ from lineage.model.plain import plain
 from lineage.model.run import Run
 from lineage.model.secrets import REDACTED, redact_command, redact_values
 from lineage.ports import Ports, Tracker
+from lineage.record.joining import Group, command_of_group, group_of_process, is_secondary
 from lineage.record.live import LiveRun, describe_error
 from lineage.record.reproducing import RUN_VARIABLE, Reproducing, from_environment
 from lineage.record.resuming import Resuming, check_same_training, choose_checkpoint, recorded_checkpoint
@@ -72,10 +73,15 @@ def start_run(
         "tags": tuple(tags),
     }
     joined = os.environ.pop(RUN_VARIABLE, None) if command is None else None
+    processes = group_of_process(ports.folder, _begun.get(os.getpid(), 0)) if joined is None and command is None else None
+    if processes is not None and processes.rank > 0:
+        joined = processes.run_id()
     known = from_environment(ports.runs) if joined is not None else reproducing
     resuming = None if command is not None else _resuming(ports, resume, known, facts, allow_changed)
     if joined is not None:
         _count_in_process()
+        if is_secondary():  # the first process describes the run, and tells trackers
+            return _go(ports, ports.runs.get(joined), (), known, resuming, is_owner=False, processes=processes)
         run = ports.runs.append(
             joined, Described(at=datetime.now(UTC), name=name, project=project, group=group, job_type=job_type, **facts)
         )
@@ -125,7 +131,9 @@ def start_run(
     except BaseException:
         ports.liveness.release(run_id)
         raise
-    return _go(ports, run, trackers, reproducing, resuming, is_owner=True)
+    if processes is not None:
+        processes.publish(run_id)
+    return _go(ports, run, trackers, reproducing, resuming, is_owner=True, processes=processes)
 
 
 def _resuming(
@@ -145,7 +153,14 @@ def _resuming(
 
 
 def _go(
-    ports: Ports, run: Run, trackers: Sequence[str], reproducing: Reproducing | None, resuming: Resuming | None, *, is_owner: bool
+    ports: Ports,
+    run: Run,
+    trackers: Sequence[str],
+    reproducing: Reproducing | None,
+    resuming: Resuming | None,
+    *,
+    is_owner: bool,
+    processes: Group | None = None,
 ) -> LiveRun:
     working: list[Tracker] = []
     for name in trackers:
@@ -159,7 +174,7 @@ def _go(
         else:
             working.append(tracker)
             run = ports.runs.append(run.id, Described(at=datetime.now(UTC), trackers={name: called}))
-    live = LiveRun(ports, run, working, reproducing, resuming, is_owner=is_owner)
+    live = LiveRun(ports, run, working, reproducing, resuming, is_owner=is_owner, processes=processes)
     atexit.register(live.finish_at_exit)
     return live
 
@@ -176,7 +191,7 @@ def _count_in_process() -> int:
 
 def _own_command() -> tuple[str, ...]:
     # The interpreter's place differs between machines; which one it was is recorded with the environment.
-    return ("python", *sys.orig_argv[1:])
+    return command_of_group() or ("python", *sys.orig_argv[1:])
 
 
 def _relative_to(here: Path, code: CodeVersion | None) -> str:

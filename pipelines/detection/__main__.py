@@ -74,6 +74,17 @@ def train(
     device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", help="Where to compute.", rich_help_panel=MACHINE)] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; another number gives other bits.", rich_help_panel=MACHINE)] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read and augment pictures.", rich_help_panel=MACHINE)] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="float32|bfloat16|float16", help="Type of the arithmetic (autocast).", rich_help_panel=MACHINE)
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="RUN|last", help="Go on from the last checkpoint of a run that was broken off.", rich_help_panel=RUN),
+    ] = None,
+    allow_changed: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD", help="With --resume: this field may differ, for example epochs.", rich_help_panel=RUN),
+    ] = None,
     set_: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -104,15 +115,18 @@ def train(
         "device": device,
         "threads": threads,
         "workers": workers,
+        "precision": precision,
     }
     with errors_on_stderr():
         resolved = load_config(config, _overrides(options, set_ or []))
         from pipelines.detection.job import train_detector  # torch takes seconds; --help must not wait for it
 
-        trained = train_detector(resolved)
+        trained = train_detector(resolved, resume=resume, allow_changed=allow_changed or [])
+    if trained.evaluation is None:  # another process of the same training tells
+        return
     result: dict[str, Any] = {
         "run_id": trained.run_id,
-        "validation_iou": trained.evaluation.mean_iou,
+        **trained.evaluation.metrics(),
         "detections_per_picture": trained.evaluation.detections_per_picture,
         "weights": None if trained.weights is None else str(trained.weights),
     }

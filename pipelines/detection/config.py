@@ -132,6 +132,30 @@ class OptimizerConfig(_Section):
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
+class CheckpointConfig(_Section):
+    """When the state of a training is kept, to go on from.
+
+    Attributes:
+        every_epochs: After every so many epochs; 0 for never.
+        every_steps: Also after every so many steps.
+    """
+
+    every_epochs: Annotated[int, Field(ge=0)] = 1
+    every_steps: Count | None = None
+
+
+class PicturesConfig(_Section):
+    """Predictions drawn on validation pictures.
+
+    Attributes:
+        each_epoch: How many of them, the same in every epoch; 0 for none.
+        worst: How many pictures the sheet of the worst ones shows at the end; 0 for none.
+    """
+
+    each_epoch: Annotated[int, Field(ge=0, le=64)] = 8
+    worst: Annotated[int, Field(ge=0, le=64)] = 12
+
+
 class Config(_Section):
     """One training.
 
@@ -153,9 +177,16 @@ class Config(_Section):
         score_threshold: Detections at or below this score do not count in the evaluation.
         wandb: W&B mode, unless the variable ``WANDB_MODE`` names another; ``offline`` needs no account.
         output: Folder that gets ``model.pth``; ``None`` keeps the weights only in the run's record, and so does a reproduction.
+        precision: ``bfloat16`` or ``float16`` computes under ``torch.autocast``: faster on GPUs, and other bits.
+        cpu_capability: ``avx2`` keeps CPU arithmetic within instructions that other CPUs have, too; ``None`` uses all there are.
+        ignored_regions: ``mask`` paints VisDrone's ignored regions over with the mean colour, and detections in them do not count; ``keep``
+            leaves pictures as they are, as the playbook does.
+        on_error: What happens with a picture that cannot be read: ``fail``, or ``skip`` it and say so in the record.
         transform: See :class:`TransformConfig`.
         model: See :class:`ModelConfig`.
         optimizer: See :class:`OptimizerConfig`.
+        checkpoints: See :class:`CheckpointConfig`.
+        pictures: See :class:`PicturesConfig`.
     """
 
     train: Annotated[str, Field(min_length=1)]
@@ -175,9 +206,15 @@ class Config(_Section):
     score_threshold: Fraction = 0.5
     wandb: Literal["offline", "online", "disabled"] = "offline"
     output: Path | None = None
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    cpu_capability: Literal["avx2"] | None = None
+    ignored_regions: Literal["keep", "mask"] = "keep"
+    on_error: Literal["fail", "skip"] = "fail"
     transform: TransformConfig = TransformConfig()
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    checkpoints: CheckpointConfig = CheckpointConfig()
+    pictures: PicturesConfig = PicturesConfig()
 
     @model_validator(mode="after")
     def _class_names_are_unique(self) -> Config:

@@ -1,13 +1,11 @@
-"""The training job: data comes in through lineage, losses, evaluations and weights go out through lineage."""
+"""The training job: data comes in through lineage; losses, evaluations, pictures, checkpoints and weights go out through lineage."""
 
 from __future__ import annotations
 
 import io
-import math
 import os
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,15 +16,20 @@ import torch
 
 import lineage
 import lineage.training
-from lineage.errors import Unavailable
+from lineage.errors import NotFound, Unavailable, UsageError
 from pipelines.detection.config import Config
-from pipelines.detection.evaluate import Evaluation, evaluate
+from pipelines.detection.data import open_data
+from pipelines.detection.distributed import is_first, local_device, process_group, shared, wait_for_all
+from pipelines.detection.evaluate import Evaluation
 from pipelines.detection.model import base_weights_file, build_model
-from pipelines.detection.progress import bar, console
-from pipelines.detection.train import make_optimizer, make_schedule, train_one_epoch
-from pipelines.detection.transforms import LABEL_COLUMN, collate, label_map, make_transform, training_pipeline, validation_pipeline
+from pipelines.detection.progress import bar, console, counts_table
+from pipelines.detection.results import Results
+from pipelines.detection.train import StepReport, make_optimizer, make_schedule, train_one_epoch
 
 WEIGHTS_NAME = "model.pth"
+
+FREE_TO_CHANGE = ("output", "workers", "wandb", "name", "group")
+"""Fields that decide nothing of the result: a resumed training may have others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +38,32 @@ class Trained:
 
     Attributes:
         run_id: Id of the recorded run.
-        evaluation: The last evaluation.
+        evaluation: The last evaluation; ``None`` in processes other than the first.
         weights: The weights file, ``None`` where it lives only in the run's record.
     """
 
     run_id: str
-    evaluation: Evaluation
+    evaluation: Evaluation | None
     weights: Path | None
 
 
-def train_detector(config: Config) -> Trained:
+def train_detector(config: Config, *, resume: str | None = None, allow_changed: Sequence[str] = ()) -> Trained:
     """Train Faster R-CNN on a view, evaluate it on another after each epoch, and record all of it as one run.
+
+    Args:
+        config: The training.
+        resume: Run to go on with from its last checkpoint: an id, a unique prefix, or ``last`` for the project's newest that was broken
+            off.
+        allow_changed: Configuration fields that may differ from that run's.
 
     Raises:
         LineageError: Any error of the tree: a dataset, view, class or weights file that is not there, a picture that cannot be decoded,
             a loss that is not finite. The run is then recorded as failed.
     """
-    device = choose_device(config.device)
+    device = local_device(choose_device(config.device))
+    if config.precision == "float16" and device.type == "cpu":
+        raise UsageError("precision float16 needs a GPU: its range is too small for gradients without one", hint="--precision bfloat16")
+    console.quiet = not is_first()
     # A reproduction sets WANDB_MODE, so that it never writes into the project of the run it repeats.
     wandb_mode = os.environ.setdefault("WANDB_MODE", config.wandb)
     trackers = () if "disabled" in (config.wandb, wandb_mode) else ("wandb",)
@@ -65,15 +77,35 @@ def train_detector(config: Config) -> Trained:
             config=config.model_dump(mode="json"),
             seed=config.seed,
             trackers=trackers,
+            resume=find_resumable(config.project) if resume == "last" else resume,
+            allow_changed=(*FREE_TO_CHANGE, *allow_changed),
         )
         run = stack.enter_context(started)
-        lineage.training.make_deterministic(run, threads=config.threads)
-        model, evaluation = _train_and_evaluate(run, config, device)
+        settings = lineage.training.make_deterministic(
+            run, threads=config.threads, cpu_capability=config.cpu_capability, device=device, precision=config.precision
+        )
+        console.print(f"promise: {settings['promise']}", soft_wrap=True)
+        stack.enter_context(process_group(device))
+        model, evaluation = _train_and_evaluate(run, config, device, temporary)
+        if not is_first():
+            return Trained(run_id=run.id, evaluation=None, weights=None)
         # A reproduction repeats the recorded command, --output included: it must not replace the weights of the run it is compared with.
         kept = config.output if run.reproduced is None else None
         weights = save_weights(model.state_dict(), kept or temporary)
         run.log_artifact(weights, kind="model", name=WEIGHTS_NAME)
     return Trained(run_id=run.id, evaluation=evaluation, weights=weights if kept else None)
+
+
+def find_resumable(project: str) -> str:
+    """The project's newest training that was broken off and has a checkpoint.
+
+    Raises:
+        NotFound: There is none.
+    """
+    for run in lineage.runs(project=project, job_type="train"):
+        if run.state in ("aborted", "failed") and any(item.kind == "checkpoint" for item in run.outputs):
+            return str(run.id)
+    raise NotFound("run to resume", project, detail="no training of this project was broken off after a checkpoint", hint="lineage runs")
 
 
 def choose_device(name: str) -> torch.device:
@@ -107,80 +139,58 @@ def save_weights(state: Mapping[str, torch.Tensor], folder: Path) -> Path:
     return path
 
 
-def _train_and_evaluate(run: Any, config: Config, device: torch.device) -> tuple[torch.nn.Module, Evaluation]:
-    size = config.transform
-    train_view = run.use_dataset(config.train, view=config.view, role="train")
-    validation_view = run.use_dataset(config.validation, view=config.validation_view or config.view, role="validation")
-    train_transform = make_transform(training_pipeline(size), label_map(train_view.class_names[LABEL_COLUMN], config.classes))
-    validation_transform = make_transform(validation_pipeline(size), label_map(validation_view.class_names[LABEL_COLUMN], config.classes))
-    make_loader = partial(lineage.training.DataLoader, batch_size=config.batch_size, num_workers=config.workers, collate_fn=collate)
-    train_loader = make_loader(train_view, shuffle=True, transform=train_transform)
-    validation_loader = make_loader(validation_view, shuffle=False, transform=validation_transform)
+def _after_step(report: StepReport, checkpoints: lineage.training.Checkpoints, losses: dict[str, float], pictures: int) -> None:
+    report(losses, pictures)
+    checkpoints.step()
 
+
+def _train_and_evaluate(run: Any, config: Config, device: torch.device, temporary: Path) -> tuple[torch.nn.Module, Evaluation | None]:
+    data = open_data(run, config)
+    console.print(counts_table(data.counts, {"train": len(data.train), "validation": len(data.validation)}))
     if config.model.base_weights is not None:
         run.use_artifact(base_weights_file(config.model), role="base")
+    size = config.transform
     model = build_model(config.model, width=size.width, height=size.height, classes=len(config.classes)).to(device)
     optimizer = make_optimizer(model, config.optimizer)
-    schedule = make_schedule(optimizer, config.optimizer, steps_per_epoch=math.ceil(len(train_view) / config.batch_size))
-
-    run.define_metric("validation_iou", step_metric="epoch")
-    run.define_metric("detections_per_picture", step_metric="epoch")
-    evaluation = None
-    for epoch in range(config.epochs):
-        title = f"epoch {epoch + 1}/{config.epochs}"
-        train_loader.set_epoch(epoch)
-        with bar(title, len(train_view)) as advance:
-            steps = _StepReport(run, advance)
-            train_one_epoch(model, optimizer, schedule, train_loader, device=device, clip_norm=config.optimizer.clip_norm, on_step=steps)
-        evaluation = _evaluate(run, model, validation_loader, config, device, epoch=epoch, title=f"{title} evaluation")
-        console.print(
-            f"{title}  loss {steps.mean_loss:.3f}  {steps.pictures_per_s:.1f} pictures/s  "
-            f"validation mean IoU {evaluation.mean_iou:.3f}  {evaluation.detections_per_picture:.1f} detections/picture",
-            soft_wrap=True,
-        )
-    if evaluation is None:
-        evaluation = _evaluate(run, model, validation_loader, config, device, epoch=0, title="evaluation")
-    run.summary["validation_iou"] = evaluation.mean_iou
-    run.summary["detections_per_picture"] = evaluation.detections_per_picture
-    return model, evaluation
-
-
-class _StepReport:
-    """Logs the losses of each step and moves the bar."""
-
-    def __init__(self, run: Any, advance: Callable[[int, str], None]) -> None:
-        self._run, self._advance = run, advance
-        self._began = time.perf_counter()
-        self._losses: list[float] = []
-        self._pictures = 0
-
-    def __call__(self, losses: dict[str, float], pictures: int) -> None:
-        self._losses.append(losses["loss"])
-        self._pictures += pictures
-        self._run.log(losses | {"timing/train_pictures_per_s": self.pictures_per_s})
-        self._advance(pictures, f"loss {losses['loss']:.3f}")
-
-    @property
-    def mean_loss(self) -> float:
-        return sum(self._losses) / len(self._losses)
-
-    @property
-    def pictures_per_s(self) -> float:
-        return self._pictures / (time.perf_counter() - self._began)
-
-
-def _evaluate(run: Any, model: torch.nn.Module, loader: Any, config: Config, device: torch.device, *, epoch: int, title: str) -> Evaluation:
-    began = time.perf_counter()
-    with bar(title, len(loader)) as advance:
-        evaluation = evaluate(
-            model, loader, device=device, score_threshold=config.score_threshold, on_batch=lambda pictures: advance(1, "")
-        )
-    run.log(
-        {
-            "epoch": epoch,
-            "validation_iou": evaluation.mean_iou,
-            "detections_per_picture": evaluation.detections_per_picture,
-            "timing/validation_pictures_per_s": evaluation.pictures / (time.perf_counter() - began),
-        }
+    schedule = make_schedule(optimizer, config.optimizer, steps_per_epoch=len(data.train_loader))
+    scaler = torch.amp.GradScaler("cuda") if config.precision == "float16" else None
+    run.watch(model, optimizer)
+    checkpoints = lineage.training.Checkpoints(
+        run,
+        model=model,
+        optimizer=optimizer,
+        scheduler=schedule,
+        scaler=scaler,
+        loader=data.train_loader,
+        every_steps=config.checkpoints.every_steps,
+        every_epochs=config.checkpoints.every_epochs,
     )
-    return evaluation
+    position = checkpoints.restore()
+    if position.step:
+        console.print(f"resumed at epoch {position.epoch + 1}, step {position.step}")
+    trained = shared(model, device)
+    results = Results(run, config, data, device, temporary)
+    for epoch in range(position.epoch, config.epochs):
+        title = f"epoch {epoch + 1}/{config.epochs}"
+        data.train_loader.set_epoch(epoch)
+        with bar(title, len(data.train_loader)) as advance:
+            steps = StepReport(run, optimizer, advance)
+            train_one_epoch(
+                trained,
+                optimizer,
+                schedule,
+                data.train_loader,
+                device=device,
+                precision=config.precision,
+                scaler=scaler,
+                clip_norm=config.optimizer.clip_norm,
+                on_step=partial(_after_step, steps, checkpoints),
+            )
+        if is_first():
+            evaluation = results.evaluate(model, epoch, title)
+            console.print(f"{title}  loss {steps.mean_loss:.3f}  {steps.pictures_per_s:.1f} pictures/s  {evaluation}", soft_wrap=True)
+        wait_for_all()
+        checkpoints.epoch_done()
+    if not is_first():
+        return model, None
+    return model, results.finish(model)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 console = Console(stderr=True, highlight=False)
 
@@ -27,3 +28,14 @@ def bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
             progress.update(task, advance=steps, note=note)
 
         yield advance
+
+
+def counts_table(counts: Mapping[str, Mapping[str, int]], rows: Mapping[str, int]) -> Table:
+    """Boxes of each class in each part of the data, as stored."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("boxes")
+    for part in counts:
+        table.add_column(f"{part} ({rows[part]} pictures)", justify="right")
+    for name in next(iter(counts.values())):
+        table.add_row(name, *(str(found[name]) for found in counts.values()))
+    return table

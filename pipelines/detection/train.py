@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,9 +26,13 @@ class NonFiniteLoss(LineageError):
     code = "non_finite_loss"
     exit_code = 10
 
-    def __init__(self, step: int, losses: dict[str, float]) -> None:
+    def __init__(self, step: int, losses: dict[str, float], rows: tuple[int, ...] = ()) -> None:
         parts = ", ".join(f"{name} {value}" for name, value in losses.items())
-        super().__init__(f"step {step}: the loss is not finite: {parts}", hint="lower optimizer.learning_rate, or set optimizer.clip_norm")
+        batch = f" in the batch of rows {', '.join(map(str, rows))}" if rows else ""
+        super().__init__(
+            f"step {step}: the loss is not finite{batch}: {parts}",
+            hint=f"lower optimizer.learning_rate, or set optimizer.clip_norm; `lineage replay RUN --step {step}` shows the step's batch",
+        )
         self.step = step
         self.losses = losses
 
@@ -61,6 +67,8 @@ def train_one_epoch(
     batches: Iterable[Batch],
     *,
     device: torch.device,
+    precision: str = "float32",
+    scaler: torch.amp.GradScaler | None = None,
     clip_norm: float | None = None,
     on_step: Callable[[dict[str, float], int], None] | None = None,
 ) -> None:
@@ -72,6 +80,8 @@ def train_one_epoch(
         schedule: From :func:`make_schedule`; it counts the steps.
         batches: Pictures and targets as :func:`pipelines.detection.transforms.collate` makes them.
         device: Where the model is.
+        precision: Type of the arithmetic under ``torch.autocast``: ``float32`` (without it), ``bfloat16`` or ``float16``.
+        scaler: Scales the loss, for ``float16``.
         clip_norm: Largest total L2 norm of the gradients.
         on_step: Called after each step with ``loss`` and its parts, and the number of pictures.
 
@@ -83,17 +93,59 @@ def train_one_epoch(
         images = [picture.to(device) for picture in pictures]
         answers = [{name: tensor.to(device) for name, tensor in target.items()} for target in targets]
 
-        losses = model(images, answers)
+        with torch.autocast(device.type, dtype=getattr(torch, precision), enabled=precision != "float32"):
+            losses = model(images, answers)
         total = torch.stack(list(losses.values())).sum()
         values = {"loss": total.item()} | {name: loss.item() for name, loss in losses.items()}
         if not math.isfinite(values["loss"]):
-            raise NonFiniteLoss(schedule.last_epoch, values)
+            raise NonFiniteLoss(schedule.last_epoch, values, tuple(int(target["image_id"]) for target in targets))
 
         optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        scaled = total if scaler is None else scaler.scale(total)
+        scaled.backward()  # type: ignore[no-untyped-call]
         if clip_norm is not None:
+            if scaler is not None:
+                scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-        optimizer.step()
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+            scaler.update()
         schedule.step()
         if on_step is not None:
             on_step(values, len(images))
+
+
+class StepReport:
+    """Logs the losses of each step and moves the bar.
+
+    Args:
+        run: The live run.
+        optimizer: Its learning rate stands behind the bar.
+        advance: From :func:`pipelines.detection.progress.bar`.
+    """
+
+    def __init__(self, run: Any, optimizer: SGD, advance: Callable[[int, str], None]) -> None:
+        self._run, self._optimizer, self._advance = run, optimizer, advance
+        self._began = time.perf_counter()
+        self._losses: list[float] = []
+        self._pictures = 0
+
+    def __call__(self, losses: dict[str, float], pictures: int) -> None:
+        """A step is over."""
+        self._losses.append(losses["loss"])
+        self._pictures += pictures
+        self._run.log(losses | {"timing/train_pictures_per_s": self.pictures_per_s})
+        rate = self._optimizer.param_groups[0]["lr"]
+        self._advance(1, f"loss {losses['loss']:.3f}  lr {rate:.2g}  {self.pictures_per_s:.1f} pictures/s")
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean over the steps so far; not a number before the first."""
+        return sum(self._losses) / len(self._losses) if self._losses else math.nan
+
+    @property
+    def pictures_per_s(self) -> float:
+        """Pictures a second, so far."""
+        return self._pictures / (time.perf_counter() - self._began)

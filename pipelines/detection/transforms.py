@@ -26,6 +26,8 @@ Target = dict[str, torch.Tensor]
 Transform = Callable[[Sample, np.random.Generator], tuple[torch.Tensor, Target]]
 
 IMAGE_COLUMN, BOX_COLUMN, LABEL_COLUMN = "images", "boxes", "labels"
+IGNORED_CLASS = "ignored regions"
+"""VisDrone's name for regions in which nothing was annotated."""
 
 # Mean and standard deviation of ImageNet's training pictures, RGB, on the scale 0..1: what torchvision's base weights were trained with.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -108,13 +110,33 @@ def validation_pipeline(config: TransformConfig) -> A.Compose:
     return _compose(config, A.Resize(width=config.width, height=config.height))
 
 
-def make_transform(pipeline: A.Compose, labels: Mapping[int, int]) -> Transform:
-    """Bind a pipeline and a label map to the ``transform(sample, rng)`` that a loader calls; it can be sent to worker processes."""
-    return partial(transform_sample, pipeline=pipeline, labels=dict(labels))
+def ignored_index(class_names: Sequence[str]) -> int:
+    """Index of the class of ignored regions.
+
+    Raises:
+        UsageError: The dataset has none.
+    """
+    if IGNORED_CLASS not in class_names:
+        raise UsageError(
+            f"ignored_regions=mask: the dataset has no class named '{IGNORED_CLASS}'; it has {', '.join(class_names)}",
+            hint="--set ignored_regions=keep",
+        )
+    return class_names.index(IGNORED_CLASS)
+
+
+def make_transform(pipeline: A.Compose, labels: Mapping[int, int], ignored: int | None = None) -> Transform:
+    """Bind a pipeline and a label map to the ``transform(sample, rng)`` that a loader calls; it can be sent to worker processes.
+
+    Args:
+        pipeline: From :func:`training_pipeline` or :func:`validation_pipeline`.
+        labels: From :func:`label_map`.
+        ignored: Class index of regions to paint over, ``None`` to leave pictures as they are.
+    """
+    return partial(transform_sample, pipeline=pipeline, labels=dict(labels), ignored=ignored)
 
 
 def transform_sample(
-    sample: Sample, rng: np.random.Generator, *, pipeline: A.Compose, labels: Mapping[int, int]
+    sample: Sample, rng: np.random.Generator, *, pipeline: A.Compose, labels: Mapping[int, int], ignored: int | None = None
 ) -> tuple[torch.Tensor, Target]:
     """Turn one row into what torchvision's detection models take.
 
@@ -124,10 +146,12 @@ def transform_sample(
         rng: The only source of chance; the same state gives the same result.
         pipeline: From :func:`training_pipeline` or :func:`validation_pipeline`.
         labels: From :func:`label_map`.
+        ignored: Class index of regions to paint over with the mean colour, so that nothing unannotated in them is learnt as background.
 
     Returns:
         The picture, float32 ``(3, height, width)``, normalised; and its target: ``boxes`` float32 ``(m, 4)`` ``[x1, y1, x2, y2]`` in
-        pixels of that tensor, ``labels`` int64 ``(m,)`` from 1, ``image_id`` int64 scalar, the source row. ``m`` may be 0.
+        pixels of that tensor, ``labels`` int64 ``(m,)`` from 1, ``image_id`` int64 scalar, the source row; with ``ignored`` also
+        ``ignored`` float32 ``(k, 4)``, the regions in the same frame. ``m`` and ``k`` may be 0.
 
     Raises:
         InvalidSource: The picture cannot be decoded, or the row does not have one label for each box.
@@ -141,16 +165,34 @@ def transform_sample(
 
     boxes, kept = boxes_inside(stored_boxes, width, height)
     remapped = np.array([labels.get(int(index), 0) for index in stored_labels[kept]], dtype=np.int64)
+    regions = boxes[stored_labels[kept] == ignored] if ignored is not None else boxes[:0]
     boxes, remapped = boxes[remapped > 0], remapped[remapped > 0]
+    if len(regions):
+        picture = painted_over(picture, regions)
 
     # Not set_random_seed: it hands every transform its own copy of one stream, so that their coins always fall alike.
     pipeline.set_random_state(rng, random.Random(int(rng.integers(2**63))))
-    result = pipeline(image=picture, bboxes=boxes, box_ids=np.arange(len(boxes)))
+    result = pipeline(image=picture, bboxes=np.concatenate([boxes, regions]), box_ids=np.arange(len(boxes) + len(regions)))
 
     corners = torch.as_tensor(np.asarray(result["bboxes"], dtype=np.float32).reshape(-1, 4))
     chosen = np.asarray(result["box_ids"], dtype=np.int64).reshape(-1)
-    target = {"boxes": corners, "labels": torch.as_tensor(remapped[chosen]), "image_id": torch.tensor(row)}
+    is_object = chosen < len(boxes)
+    target = {
+        "boxes": corners[is_object],
+        "labels": torch.as_tensor(remapped[chosen[is_object]]),
+        "image_id": torch.tensor(row),
+    }
+    if ignored is not None:
+        target["ignored"] = corners[~is_object]
     return result["image"], target
+
+
+def painted_over(picture: NDArray[np.uint8], regions: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A copy of a picture with regions ``[x1, y1, x2, y2]`` in the mean colour, which normalisation turns into zeros."""
+    painted = picture.copy()
+    for left, top, right, bottom in regions:
+        painted[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))] = np.rint(np.array(MEAN) * 255)
+    return painted
 
 
 def collate(batch: Sequence[tuple[torch.Tensor, Target]]) -> tuple[tuple[torch.Tensor, ...], tuple[Target, ...]]:
