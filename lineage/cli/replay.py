@@ -76,7 +76,7 @@ def replay_command(
         print_json(made.model_dump(mode="json"))
     else:
         _print(made)
-    raise typer.Exit(made.exit_code if step is not None else 0)
+    raise typer.Exit(made.exit_code if step is not None or batch is not None else 0)
 
 
 def _wanted(

@@ -272,6 +272,6 @@ def positions_of(ports: Ports, run: Run, role: str, *, row: int | None, sample: 
             found = [place for place in range(len(known.rows)) if known.digests.pictures[place].tobytes() == wanted]
         if found:
             return ordinal, found
-    named = f"row {row}" if row is not None else sample or (picture or "")[:19]
+    named = str(row) if row is not None else sample or (picture or "")[:19]
     roles = ", ".join(sorted({item.role for item in run.inputs})) or "none"
     raise NotFound("row", named, detail=f"not in the {role} data of run {run.id[:12]} (roles: {roles})", hint="--role names another input")

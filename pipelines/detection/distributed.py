@@ -41,10 +41,7 @@ def shared(model: nn.Module, device: torch.device) -> nn.Module:
     """The model with gradients averaged over all processes; the model itself when there is one process."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return model
-    # Proposals without an object leave parts of the heads without a gradient in some steps; frozen batch norm has nothing to exchange.
-    return DistributedDataParallel(
-        model, device_ids=[device.index] if device.type == "cuda" else None, find_unused_parameters=True, broadcast_buffers=False
-    )
+    return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
 
 def wait_for_all() -> None:
