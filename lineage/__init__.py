@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lineage import errors, training
     from lineage.api.keeping import archive, materialise, open_recorded, verify
-    from lineage.api.looking import compare_steps, diff, get, impact, leaks, models_using, rows_of, runs, trained_on
+    from lineage.api.looking import compare_steps, diff, get, impact, leaks, metrics, models_using, rows_of, runs, trained_on
     from lineage.api.recording import start_run
 
 _PLACES = {
     "keeping": ("archive", "materialise", "open_recorded", "verify"),
-    "looking": ("compare_steps", "diff", "get", "impact", "leaks", "models_using", "rows_of", "runs", "trained_on"),
+    "looking": ("compare_steps", "diff", "get", "impact", "leaks", "metrics", "models_using", "rows_of", "runs", "trained_on"),
     "recording": ("start_run",),
 }
 
@@ -39,6 +39,7 @@ __all__ = [
     "impact",
     "leaks",
     "materialise",
+    "metrics",
     "models_using",
     "open_recorded",
     "rows_of",

@@ -13,7 +13,7 @@ from lineage.lookup.data import inherited_by
 from lineage.lookup.data import rows_of as _rows_of
 from lineage.lookup.models import ModelUse, models_of_dataset, models_with, occurrences_of
 from lineage.model.dataset import InputRecord
-from lineage.model.run import Run, RunState
+from lineage.model.run import MetricPoint, Run, RunState
 from lineage.ports import Progress, RunQuery, no_progress
 
 if TYPE_CHECKING:
@@ -43,6 +43,19 @@ def runs(
     ports = ports_of_process()
     query = RunQuery(project=project, group=group, job_type=job_type, state=None if state is None else RunState(state), limit=limit)
     return lookup.find_runs(ports.runs, ports.liveness, query)
+
+
+def metrics(run: str) -> list[MetricPoint]:
+    """Every metric point of a run, in the order of the calls.
+
+    Args:
+        run: Id or unique prefix.
+
+    Raises:
+        NotFound: There is no such run.
+    """
+    ports = ports_of_process()
+    return ports.runs.metrics(lookup.get_run(ports.runs, ports.liveness, run).id)
 
 
 def trained_on(model: str | Path, *, inherited: bool = False) -> list[InputRecord]:

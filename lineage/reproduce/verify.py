@@ -73,6 +73,8 @@ class Verifier:
         needed = {digest for item in run.inputs for digest in self._objects_of(item)}
         needed |= {item.digest for item in run.outputs if item.kind != "dataset"}
         needed |= {item.positions_object for item in run.reads if item.positions_object is not None}
+        needed |= {log.object for log in run.step_logs}
+        needed |= {loader.code_object for loader in run.loaders if loader.code_object is not None}
         wrong = [error for digest in sorted(needed) if (error := self._object(digest)) is not None]
         if not wrong:
             found = f"{len(needed)} {'present' if self._level == 'quick' else 'read and equal'}"

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from lineage.errors import UsageError
 from pipelines.command_line import errors_on_stderr
 from pipelines.detection.config import CONFIGS, bundled_configs, load_config, parse_assignments
 
@@ -136,6 +137,55 @@ def train(
     for key, value in result.items():
         if value is not None:
             typer.echo(f"{key}: {value:.4f}" if isinstance(value, float) else f"{key}: {value}")
+
+
+@app.command("compare")
+def compare_command(
+    config: Annotated[
+        list[str],
+        typer.Option("--config", metavar="NAME|FILE", help="A configuration; give two or more: --config scenes-160 --config scenes-320."),
+    ],
+    train: Annotated[str, typer.Option("--train", metavar="URI", help="Training dataset.", rich_help_panel=DATA)],
+    validation: Annotated[str, typer.Option(metavar="URI", help="Validation dataset.", rich_help_panel=DATA)],
+    view: Annotated[str | None, typer.Option(metavar="NAME", help="Saved view of both.", rich_help_panel=DATA)] = None,
+    output: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Gets comparison.md, comparison.png and comparison.json.", rich_help_panel=DATA)
+    ] = Path("comparison"),
+    group: Annotated[str, typer.Option(help="Group of the runs.", rich_help_panel=RUN)] = "comparison",
+    seed: Annotated[int | None, typer.Option(help="Seed of each training.", rich_help_panel=RUN)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training view.", rich_help_panel=MODEL)] = None,
+    set_: SetOption = None,
+    again: Annotated[bool, typer.Option("--again", help="Train anew where a finished run is there.", rich_help_panel=RUN)] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train the same data at several settings, one after the other, and compare: table, curves, and what differs between the runs.
+
+    The playbook's comparison of two resolutions is: compare --config playbook --config playbook-320. A finished run with the same
+    configuration is taken in place of a new one, so the command goes on where it was stopped.
+    """
+    options = {"train": train, "validation": validation, "view": view, "group": group, "seed": seed, "epochs": epochs}
+    with errors_on_stderr():
+        if len(set(config)) < 2:
+            raise UsageError("compare needs two configurations or more", hint="--config scenes-160 --config scenes-320")
+        from pipelines.detection.compare import Wanted, compare, table, write  # its plots are not needed for --help
+
+        wanted = []
+        for source in config:
+            name = Path(source).stem
+            given = {"config": source, **options, "name": name}
+            words = [word for key, value in given.items() if value is not None for word in (f"--{key}", str(value))]
+            words += [word for assignment in set_ or [] for word in ("--set", assignment)]
+            wanted.append(Wanted(name, load_config(source, _overrides(options | {"name": name}, set_ or [])), tuple(words)))
+        compared = compare(wanted, again=again)
+        files = write(compared, output)
+    if as_json:
+        runs = [{"name": item.name, "run_id": item.run_id, "was_there": item.was_there} for item in compared]
+        typer.echo(json.dumps({"runs": runs, "files": [str(file) for file in files]}))
+        return
+    typer.echo(table(compared))
+    for item in compared:
+        typer.echo(f"{item.name}: run {item.run_id}{', which was there (--again trains anew)' if item.was_there else ''}")
+    typer.echo(f"lineage diff {compared[0].run_id[:8]} {compared[1].run_id[:8]} shows what differs; {files[1]} the curves")
 
 
 @app.command()
