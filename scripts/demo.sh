@@ -78,7 +78,8 @@ run lineage verify "${first:0:8}"
 run lineage archive "${first:0:8}"
 run lineage materialise "${first:0:8}" .demo/yolo --format yolo
 
-step "8/9 Make it again from its record, in a workspace of its own, and compare every number and byte"
+step "8/9 See what step 17 was trained on; then make the run again from its record and compare every step, number and byte"
+expect 0 lineage replay "${first:0:8}" --step 17 --output .demo/step-17
 expect 0 lineage reproduce "${first:0:8}"
 
 step "9/9 Two cases in which it cannot come out the same"
