@@ -14,6 +14,8 @@ from lineage.record.archive import ArchiveReader
 from lineage.record.digesting import RowDigester
 from lineage.record.ledger import RowDigests
 from lineage.record.reads import ReadLog
+from lineage.record.sharing import Shelf, shared
+from lineage.record.small_columns import SmallColumns, small_columns
 
 if TYPE_CHECKING:
     from lineage.model.dataset import Rows
@@ -73,6 +75,16 @@ class ArchivePlace:
         return np.arange(len(rows), dtype=np.int64)
 
 
+@dataclass(slots=True)
+class _Opened:
+    """What one process has open."""
+
+    pid: int
+    reader: DatasetReader
+    digester: RowDigester
+    small: SmallColumns | None = None
+
+
 class RecordedView:
     """Rows of a dataset version as a record holds them.
 
@@ -97,12 +109,19 @@ class RecordedView:
         self._digests = digests
         self._place = place
         self._positions = place.positions(rows)
-        self._reader: DatasetReader | None = None
-        self._digester: RowDigester | None = None
-        self._reader_pid: int | None = None
+        self._opened: _Opened | None = None
+        self._shelf = Shelf()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_reader": None, "_digester": None, "_reader_pid": None, "reads": None}
+        share = self._shelf.share
+        digests = (share("pictures", self._digests.pictures), share("row digests", self._digests.rows))
+        own = {"rows": share("rows", self.rows), "_positions": share("positions", self._positions), "_digests": digests}
+        return self.__dict__ | own | {"_opened": None, "reads": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        pictures, rows = state["_digests"]
+        own = {"rows": shared(state["rows"]), "_positions": shared(state["_positions"])}
+        self.__dict__.update(state | own | {"_digests": RowDigests(shared(pictures), shared(rows))})
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -127,8 +146,8 @@ class RecordedView:
         """Recorded digests of the rows, in view order."""
         return self._digests
 
-    def _open(self) -> tuple[DatasetReader, RowDigester]:
-        if self._reader is None or self._digester is None or self._reader_pid != os.getpid():
+    def _open(self) -> _Opened:
+        if self._opened is None or self._opened.pid != os.getpid():
             reader = self._place.open()
             if reader.version.rows_total <= int(self._positions.max(initial=-1)):
                 raise IntegrityError(
@@ -136,12 +155,12 @@ class RecordedView:
                     expected=f"at least {int(self._positions.max()) + 1} rows",
                     found=f"{reader.version.rows_total} rows",
                 )
-            self._reader, self._digester, self._reader_pid = reader, RowDigester.of(reader), os.getpid()
-        return self._reader, self._digester
+            self._opened = _Opened(os.getpid(), reader, RowDigester.of(reader))
+        return self._opened
 
     def columns(self) -> Mapping[str, Any]:
         """Columns by name, as :class:`lineage.model.source.Column`."""
-        return self._open()[0].columns
+        return self._open().reader.columns
 
     def read(self, positions: Sequence[int], columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
         """Column values at positions of the view: encoded bytes for pictures, arrays, texts.
@@ -156,9 +175,9 @@ class RecordedView:
 
     def read_quietly(self, positions: Sequence[int], columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
         """As :meth:`read`, for callers that say themselves what was used, and in which epoch."""
-        reader, digester = self._open()
-        values = reader.read([int(self._positions[position]) for position in positions], columns)
-        self._check(digester, positions, values)
+        opened = self._open()
+        values = opened.reader.read([int(self._positions[position]) for position in positions], columns)
+        self._check(opened.digester, positions, values)
         return values
 
     def _check(self, digester: RowDigester, positions: Sequence[int], values: dict[str, list[Any]]) -> None:
@@ -196,9 +215,26 @@ class RecordedView:
         return values | {"row": int(self.rows[position]), "index": position}
 
     def samples(self, positions: Sequence[int]) -> list[dict[str, Any]]:
-        """Several samples, read together, in the order asked for, without noting that they were read."""
-        ascending = sorted(set(positions))  # storage is read fastest in its own order
-        values = self.read_quietly(ascending)
+        """Several samples, read together, in the order asked for, without noting that they were read.
+
+        Columns that are small are kept in memory once they were read, up to 64 MiB in each process that reads. Every row is compared with
+        its digest all the same.
+
+        Raises:
+            IntegrityError: A row is not what was recorded.
+        """
+        opened = self._open()
+        ascending = sorted(set(positions), key=self._positions.__getitem__)  # storage is read fastest in its own order
+        rows = self._positions[ascending].tolist()
+        kept = None if opened.small is None else opened.small.read(ascending)
+        if kept is None:
+            values = opened.reader.read(rows)
+        else:
+            rest = opened.reader.read(rows, [name for name in opened.reader.columns if name not in kept])
+            values = {name: kept[name] if name in kept else rest[name] for name in opened.reader.columns}
+        if opened.small is None:
+            opened.small = SmallColumns(opened.reader, self._positions, small_columns(values, opened.digester.encode.pictures))
+        self._check(opened.digester, ascending, values)
         found = {
             position: {name: column[place] for name, column in values.items()} | {"row": int(self.rows[position]), "index": position}
             for place, position in enumerate(ascending)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,17 +12,23 @@ import torch.utils.data
 
 from lineage.errors import IntegrityError, InvalidSource, LineageError
 from lineage.record.recorded_view import RecordedView
-from lineage.training.order import sample_generator
+from lineage.training.order import Key, sample_generator
 
 Transform = Callable[[dict[str, Any], np.random.Generator], Any]
-Key = tuple[int, int]
 
 
 class Failure(NamedTuple):
-    """A row that could not be turned into a sample; it goes to the training process as a value, so that nothing hides what happened."""
+    """A row that could not be turned into a sample; it goes to the training process as a value, so that nothing hides what happened.
+
+    Attributes:
+        position: Position in the view.
+        error: Why.
+        is_its_own: Whether the row is what is wrong; else it could not be read, or is not what was recorded.
+    """
 
     position: int
     error: Exception
+    is_its_own: bool
 
     def raise_it(self) -> None:
         """Raise the error."""
@@ -42,6 +49,14 @@ class Made(NamedTuple):
     failures: tuple[Failure, ...]
 
 
+class KeysAhead(list[Key]):
+    """Keys of a batch whose rows are being read already."""
+
+    def __init__(self, keys: Iterable[Key], samples: Future[list[dict[str, Any]]]) -> None:
+        super().__init__(keys)
+        self.samples = samples
+
+
 class PinnedDataset(torch.utils.data.Dataset[Any]):
     """A recorded view as a map-style dataset whose keys are (epoch, position)."""
 
@@ -59,20 +74,35 @@ class PinnedDataset(torch.utils.data.Dataset[Any]):
     def __getitems__(self, keys: Sequence[Key]) -> list[tuple[int, Any]]:
         """(position, sample or failure) for each key; rows of one batch are read together."""
         try:
-            samples: list[Any] = self._view.samples([position for _, position in keys])
+            samples = keys.samples.result() if isinstance(keys, KeysAhead) else self._read(keys)
         except LineageError as error:
-            if len(keys) == 1 or isinstance(error, IntegrityError):
-                return [(keys[0][1], Failure(keys[0][1], error))]
-            return [self[key] for key in keys]  # which of them was it?
+            return [(keys[0][1], Failure(keys[0][1], error, is_its_own=False))]
         return [(position, self._made(sample, epoch, position)) for sample, (epoch, position) in zip(samples, keys, strict=True)]
+
+    def _read(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
+        return self._view.samples([position for _, position in keys])
+
+    def read_ahead(self, batches: Iterator[list[Key]]) -> Iterator[list[Key]]:
+        """The batches; while one is decoded and trained on, a thread reads the rows of the next and compares them with their digests."""
+        with ThreadPoolExecutor(1, "lineage-read-ahead") as thread:
+            waiting: KeysAhead | None = None
+            for keys in batches:
+                coming = KeysAhead(keys, thread.submit(self._read, keys))
+                if waiting is not None:
+                    yield waiting
+                waiting = coming
+            if waiting is not None:
+                yield waiting
 
     def _made(self, sample: dict[str, Any], epoch: int, position: int) -> Any:
         if self._transform is None:
             return sample
         try:
             return self._transform(sample, sample_generator(self._seed, epoch, position))
+        except MemoryError:  # not the row's fault
+            raise
         except Exception as error:  # noqa: BLE001 - a transform is the user's: whatever it raises is told with the row it was given
-            return Failure(position, self._explained(error, sample, epoch))
+            return Failure(position, self._explained(error, sample, epoch), is_its_own=not isinstance(error, IntegrityError))
 
     def _explained(self, error: Exception, sample: dict[str, Any], epoch: int) -> Exception:
         if isinstance(error, LineageError) and not isinstance(error, InvalidSource):
@@ -100,7 +130,7 @@ class Collated:
         pairs = [samples] if self._single else samples
         failures = tuple(sample for _, sample in pairs if isinstance(sample, Failure))
         good = [(position, sample) for position, sample in pairs if not isinstance(sample, Failure)]
-        if not good or any(isinstance(failure.error, IntegrityError) for failure in failures):
+        if not good or not all(failure.is_its_own for failure in failures):
             return Made(None, (), failures)
         values = [sample for _, sample in good]
         return Made(self._collate(values[0] if self._single else values), tuple(position for position, _ in good), failures)

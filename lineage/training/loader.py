@@ -11,7 +11,7 @@ import torch.distributed
 import torch.utils.data
 from torch.utils.data import default_collate, default_convert
 
-from lineage.errors import IntegrityError, UsageError
+from lineage.errors import InvalidSource, UsageError
 from lineage.model.steps import LoaderRecord
 from lineage.record.recorded_view import RecordedView
 from lineage.training.fetching import Collated, Failure, Made, PinnedDataset, Transform
@@ -38,8 +38,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         num_workers: Processes that read.
         rank: Number of this process among those that share an epoch; from ``torch.distributed``, else from the variable ``RANK``.
         world_size: How many there are; likewise, ``WORLD_SIZE``.
-        on_error: What happens with a row whose picture cannot be read or whose transform fails: ``fail`` raises, ``skip`` leaves it out of
-            its batch, and the record says so. A row that differs from its digest always raises.
+        on_error: What happens with a row whose transform fails, as it does with a picture that cannot be decoded: ``fail`` raises, ``skip``
+            leaves it out of its batch, and the record says so. A row that cannot be read, or differs from its digest, always raises.
         options: Anything else that PyTorch's loader takes, except ``sampler`` and ``batch_sampler``.
     """
 
@@ -80,21 +80,25 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not 0 <= self._record.rank < self._record.world_size:
             raise UsageError(f"rank {self._record.rank} of a world of {self._record.world_size}: expected a number from 0, below the size")
         self._collate = options.pop("collate_fn", None) or (default_convert if batch_size is None else default_collate)
-        self._transform = transform
         self._epochs = EpochSampler(len(view), seed, shuffle=shuffle, rank=self._record.rank, world_size=self._record.world_size)
         self._started = False
         self._handed = (0, 0)
         self._is_described = False
+        # As they are now: a transform may change while it is used.
+        root = None if view.reads is None else view.reads.listener.root
+        self._code, missing, main = pickled_code((transform, self._collate), root)
+        self._record = self._record.model_copy(update={"code_missing": missing, "main": main})
         # PyTorch draws a base seed for its workers from the default generator: with one of its own, using a loader does not change
         # what the model draws next.
         generator = torch.Generator().manual_seed(seed % 2**63)
-        order: dict[str, Any] = (
-            {"batch_size": None, "sampler": self._epochs}
-            if batch_size is None
-            else {"batch_sampler": EpochBatchSampler(self._epochs, batch_size, drop_last, self._record.world_size)}
-        )
+        rows = PinnedDataset(view, seed, transform)
+        order: dict[str, Any] = {"batch_size": None, "sampler": self._epochs}
+        if batch_size is not None:
+            # Without worker processes a thread reads ahead.
+            through = iter if num_workers else rows.read_ahead
+            order = {"batch_sampler": EpochBatchSampler(self._epochs, batch_size, drop_last, self._record.world_size, through)}
         super().__init__(
-            PinnedDataset(view, seed, transform),
+            rows,
             num_workers=num_workers,
             generator=generator,
             collate_fn=Collated(self._collate, single=batch_size is None),
@@ -143,8 +147,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             self._epochs.skip = 0
         self._started = True
         if not self._is_described and self._view.reads is not None:
-            code, missing, main = pickled_code((self._transform, self._collate), self._view.reads.listener.root)
-            self._view.reads.describe_loader(self._record.model_copy(update={"code_missing": missing, "main": main}), code)
+            self._view.reads.describe_loader(self._record, self._code)
             self._is_described = True
         epoch, batches = self._epochs.epoch, self._epochs.skip
         self._handed = (epoch, batches)
@@ -155,22 +158,28 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         reads = self._view.reads
         if reads is not None and batches:  # the run that is resumed had them, but no time to say so
             reads.note(epoch, self._epochs.before(self._record.batch_size, drop_last=self._record.drop_last))
+        begin, handed = batches, 0
+        failures: list[Failure] = []
         try:
             for batch in made:
                 for failure in batch.failures:
-                    self._judge(failure, epoch)
+                    self._judge(failure)
+                failures = failures or list(batch.failures)
                 batches += 1
                 self._handed = (epoch, batches)
                 if batch.positions:
+                    handed += 1
                     if reads is not None:
                         reads.handed(epoch, batch.positions, batch.values)
                     yield batch.values
+            if failures and not begin + handed:
+                raise InvalidSource(f"no row is left of epoch {epoch}; the first: {failures[0].error}") from failures[0].error
         finally:  # also when the loop leaves early: an epoch that is broken off is over
             if reads is not None:
                 reads.close(epoch)
 
-    def _judge(self, failure: Failure, epoch: int) -> None:
-        if self._record.on_error == "fail" or isinstance(failure.error, IntegrityError):
+    def _judge(self, failure: Failure) -> None:
+        if self._record.on_error == "fail" or not failure.is_its_own:
             failure.raise_it()
         if self._view.reads is not None:
             self._view.reads.left_out(failure.position, f"left out of its batch: {failure.error}")
@@ -179,4 +188,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 def _place_among_processes() -> tuple[int, int]:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    return _number("RANK", 0), _number("WORLD_SIZE", 1)
+
+
+def _number(variable: str, default: int) -> int:
+    text = os.environ.get(variable, str(default))
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"variable {variable}: expected a whole number, found {text!r}", hint="torchrun sets it") from None

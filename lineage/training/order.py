@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch.utils.data import BatchSampler, Sampler
 
 from lineage.record.order import epoch_batches, epoch_order, number_of_batches, sample_generator
+
+Key = tuple[int, int]
+"""(epoch, position in the view)."""
 
 __all__ = ["EpochBatchSampler", "EpochSampler", "epoch_batches", "epoch_order", "sample_generator"]
 
@@ -67,14 +70,28 @@ class EpochBatchSampler(BatchSampler):
     """Batches of an :class:`EpochSampler`'s keys, of the epoch in which an iteration begins.
 
     PyTorch's own asks for the keys at the first batch: without workers that is later than with them, and the epoch may be another by then.
+
+    Args:
+        sampler: Knows the order.
+        batch_size: Rows in a batch of this process.
+        drop_last: Whether to leave out a last step that is not full.
+        world_size: Number of processes.
+        through: What the batches go through on their way to whoever reads them.
     """
 
-    def __init__(self, sampler: EpochSampler, batch_size: int, drop_last: bool, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        sampler: EpochSampler,
+        batch_size: int,
+        drop_last: bool,
+        world_size: int = 1,
+        through: Callable[[Iterator[list[Key]]], Iterator[list[Key]]] = iter,
+    ) -> None:
         super().__init__(sampler, batch_size, drop_last)  # type: ignore[arg-type]  # annotated for numbers, made for any keys
-        self._epochs, self._world_size = sampler, world_size
+        self._epochs, self._world_size, self._through = sampler, world_size, through
 
     def __len__(self) -> int:
         return number_of_batches(self._epochs.length, self.batch_size, drop_last=self.drop_last, world_size=self._world_size)
 
     def __iter__(self) -> Iterator[list[Any]]:
-        return self._epochs.batches(self.batch_size, drop_last=self.drop_last)
+        return self._through(self._epochs.batches(self.batch_size, drop_last=self.drop_last))

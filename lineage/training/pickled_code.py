@@ -26,18 +26,20 @@ def pickled_code(code: Any, root: str | None) -> tuple[bytes | None, str | None,
         return None, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", None
     if not any(argument == "__main__" for _, argument, _ in pickletools.genops(content)):
         return content, None, None
-    main = _main(root)
-    return (None, "it is defined in a program without a file", None) if main is None else (content, None, main)
+    main, missing = _main(root)
+    return (None if main is None else content), missing, main
 
 
-def _main(root: str | None) -> str | None:
+def _main(root: str | None) -> tuple[str | None, str | None]:
+    """Where the program is found, or why it is not."""
     module = sys.modules["__main__"]
     spec = getattr(module, "__spec__", None)
     if spec is not None:
-        return f"module:{spec.name}"
+        return f"module:{spec.name}", None
     file = getattr(module, "__file__", None)
     if file is None:
-        return None
-    path = Path(file).resolve()
-    inside = root is not None and path.is_relative_to(Path(root).resolve())
-    return f"path:{path.relative_to(Path(root or '').resolve()) if inside else path}"
+        return None, "it is defined in a program without a file"
+    path, top = Path(file).resolve(), None if root is None else Path(root).resolve()
+    if top is None or not path.is_relative_to(top):
+        return None, f"it is defined in {path.name}, which is not in the run's repository"
+    return f"path:{path.relative_to(top)}", None

@@ -12,44 +12,46 @@ from contextlib import contextmanager
 
 
 class ForkGate:
-    """Lets any number of threads in, or one fork, never both. A thread that is inside may fork: it is between two calls then."""
+    """Lets any number of threads in, or one fork, never both. A thread that is inside may fork itself: it is between two calls then."""
 
     def __init__(self) -> None:
-        self._open_again()
+        self._make()
 
-    def _open_again(self) -> None:
-        # In a child the other threads are gone, and whatever they held stays locked for ever.
+    def _make(self) -> None:
         self._changed = threading.Condition(threading.RLock())
         self._inside = 0
+        self._forks = 0
         self._own = threading.local()
 
     @contextmanager
     def inside(self) -> Iterator[None]:
         """Forks of other threads wait until this is left."""
-        depth: int = getattr(self._own, "depth", 0)
+        own, depth = self._own, getattr(self._own, "depth", 0)
         if depth == 0:  # who is inside already must not wait for a fork that waits for it
             with self._changed:
+                self._changed.wait_for(lambda: self._forks == 0)
                 self._inside += 1
-        pid = os.getpid()
-        self._own.depth = depth + 1
+        own.depth = depth + 1
         try:
             yield
         finally:
-            if os.getpid() == pid:
-                self._own.depth = depth
-                if depth == 0:
-                    with self._changed:
-                        self._inside -= 1
-                        self._changed.notify_all()
+            own.depth = depth
+            if depth == 0 and own is self._own:  # else this is a child, and its gate is new
+                with self._changed:
+                    self._inside -= 1
+                    self._changed.notify_all()
 
     def close(self) -> None:
-        """Wait until no other thread is inside, and let none in."""
+        """Let no thread in any more, and wait until those that are have left."""
         self._changed.acquire()
+        self._forks += 1
         mine = 1 if getattr(self._own, "depth", 0) else 0
         self._changed.wait_for(lambda: self._inside == mine)
 
     def open(self) -> None:
         """Let threads in again."""
+        self._forks -= 1
+        self._changed.notify_all()
         self._changed.release()
 
     def guard(self) -> None:
@@ -66,12 +68,13 @@ class ForkGate:
             except BaseException:
                 self.open()
                 raise
-            if child:  # the child's is new
+            if child:
                 self.open()
             return child
 
         os.fork = guarded
-        os.register_at_fork(before=self.close, after_in_parent=self.open, after_in_child=self._open_again)
+        # In a child the other threads are gone, and what they held stays locked for ever: it needs a gate of its own.
+        os.register_at_fork(before=self.close, after_in_parent=self.open, after_in_child=self._make)
 
 
 GATE = ForkGate()

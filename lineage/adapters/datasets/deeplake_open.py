@@ -9,6 +9,7 @@ from typing import Any
 
 import deeplake
 
+from lineage.adapters.datasets.deeplake_fork import GATE
 from lineage.adapters.datasets.deeplake_reach import check_reachable
 from lineage.errors import Conflict, InvalidQuery, LineageError, NotFound, Unavailable
 from lineage.model.dataset import DatasetVersion, local_path
@@ -26,10 +27,14 @@ _KINDS = {"Image": "image", "ClassLabel": "class_labels", "Text": "text"}
 
 @contextmanager
 def deeplake_errors(uri: str, query: str | None = None) -> Iterator[None]:
-    """Turn what Deep Lake raises into the project's errors. Its classes share no base, and query errors are bare ``RuntimeError``."""
+    """Turn what Deep Lake raises into the project's errors, and keep forks out meanwhile.
+
+    Its classes share no base, and query errors are bare ``RuntimeError``.
+    """
     uri = redact_text(uri)
     try:
-        yield
+        with GATE.inside():
+            yield
     except LineageError:
         raise
     except (deeplake.LogNotexistsError, FileNotFoundError) as error:
@@ -132,9 +137,10 @@ class DeepLakeReader:
     """One pinned version, open. Belongs to the process that opened it: never pickled, never carried over a fork."""
 
     def __init__(self, uri: str, branch: str, commit_id: str) -> None:
-        self._dataset, self._keep = open_at(uri, branch, commit_id)
-        self._version = version_of(uri, self._dataset)
-        self._columns, self._types = columns_of(self._dataset)
+        with GATE.inside():
+            self._dataset, self._keep = open_at(uri, branch, commit_id)
+            self._version = version_of(uri, self._dataset)
+            self._columns, self._types = columns_of(self._dataset)
         self._uri = uri
 
     @property
