@@ -39,9 +39,9 @@ class Watcher(Protocol):
     """Sees the steps of a training loop of one framework, whatever the loop looks like."""
 
     def digest(self, values: Any) -> bytes:
-        """16 bytes over every tensor and array inside nested lists, tuples and mappings, in order: types, shapes and bits.
+        """16 bytes over every tensor, array and plain value inside nested containers, in order: types, shapes and bits, and how they nest.
 
-        Computed on the CPU; the kind of the containers does not count, the order of a mapping's keys does not either.
+        Computed on the CPU; lists and tuples are the same, and the order of a mapping's keys does not count.
         """
 
     def watch(self, model: Any, optimizers: Sequence[Any], sink: StepSink, every: int) -> Watch:

@@ -13,20 +13,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lineage.errors import LineageError, NotFound, UsageError
+from lineage.errors import LineageError, NotFound
 from lineage.model.dataset import check_role
 from lineage.model.event import ArtifactMade, ArtifactUsed, Described, Ended, Event, InputUsed, Noted
 from lineage.model.plain import plain
-from lineage.model.run import Artifact, Run, RunState, UsedArtifact
+from lineage.model.run import Artifact, MetricPoint, Run, RunState, UsedArtifact
 from lineage.model.secrets import redact_text, redact_values
 from lineage.ports import Ports, Progress, Tracker, no_progress
+from lineage.record.checkpointing import Checkpointing
 from lineage.record.inputs import Inputs
 from lineage.record.joining import Group, is_secondary
-from lineage.record.metrics import MetricBuffer
+from lineage.record.metrics import MetricBuffer, recordable
 from lineage.record.recorded_view import RecordedView
 from lineage.record.reproducing import Reproducing
-from lineage.record.resuming import CHECKPOINT, Resuming, steps_before, take_over
-from lineage.record.steps import Steps, rank_of_process
+from lineage.record.resuming import Resuming
+from lineage.record.sinks import Sinks, describe_error
+from lineage.record.steps import Steps, optimizers_of
 from lineage.record.used import describe_used
 
 
@@ -53,21 +55,21 @@ class LiveRun:
         self._ports = ports
         self._resuming = resuming
         self._run = run
-        self._trackers = trackers
+        self._sinks = Sinks(trackers, self.note)
         self._reproducing = reproducing
         self._is_owner = is_owner
         self._metrics = MetricBuffer(ports.runs, run.id)
-        self._failed_trackers: set[str] = set()
         self._inputs = Inputs(
             ports, self._append, lambda: self._run, self.note, self._recorded, self._handed, is_secondary=self._is_secondary
         )
         self._steps: Steps | None = None
+        self._checkpointing = Checkpointing(
+            ports, run.id, resuming, self._metrics, self._append, self.note, self.steps_for, self._taken_over
+        )
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._open = True
         self.summary: dict[str, Any] = {}
-
-    # --- what it is -------------------------------------------------------------------------------------------------
 
     @property
     def id(self) -> str:
@@ -114,8 +116,6 @@ class LiveRun:
         if self._reproducing is None and self._resuming is not None:
             return Reproducing(self._resuming.original)
         return self._reproducing
-
-    # --- what it uses, logs and makes ---------------------------------------------------------------------------------
 
     def use_dataset(
         self,
@@ -188,12 +188,11 @@ class LiveRun:
             return
         numbers, step = self._metrics.add(values, step)
         self.summary.update(numbers)
-        for tracker in self._trackers:
-            self._tell_one(tracker, "logged", numbers, step)
+        self._sinks.tell("logged", numbers, step)
 
     def define_metric(self, name: str, step_metric: str | None = None) -> None:
         """Say which metric is the horizontal axis of ``name``, for trackers that draw."""
-        self._tell("metric_defined", name, step_metric)
+        self._sinks.tell("metric_defined", name, step_metric)
 
     def watch(self, model: Any, optimizer: Any = None, *, every: int = 1) -> None:
         """Keep a step log of a training loop: rows, batch, model input, losses, gradients and parameters of each step, as digests.
@@ -222,14 +221,10 @@ class LiveRun:
             MissingExtra: PyTorch or xxhash is not installed.
         """
         self._check_open()
-        optimizers = list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
-        if not optimizers or optimizers[0] is None:
-            raise UsageError("run.watch needs the optimizer: a step is one call of its step()", hint="run.watch(model, optimizer)")
-        if every < 1:
-            raise UsageError(f"run.watch: expected every to be 1 or more, found {every}")
+        optimizers = optimizers_of(optimizer, every)
         steps = self.steps_for(every)
-        if self.repeated is None and steps.writer.header.every != every:
-            raise UsageError(f"run.watch: every is {steps.writer.header.every} for this run's step log already, found {every}")
+        if self.repeated is None:
+            steps.check_interval(every)
         steps.watch(model, optimizers)
 
     def log_artifact(
@@ -260,83 +255,20 @@ class LiveRun:
             details=redact_values(plain(dict(details or {}), "details")),
         )
         self._append(ArtifactMade(at=datetime.now(UTC), artifact=artifact))
-        self._tell("artifact_made", self._run, artifact, file)
+        self._sinks.tell("artifact_made", self._run, artifact, file)
         return artifact
 
-    def record_checkpoint(self, content: bytes, *, step: int, details: Mapping[str, Any]) -> Artifact | None:
-        """Keep the state of a training; :class:`lineage.training.Checkpoints` makes it.
-
-        A checkpoint that cannot be kept is said so, once and in the record, and training goes on.
-
-        Args:
-            content: The state.
-            step: Optimizer steps done.
-            details: Free facts.
-        """
-        self._check_open()
-        try:
-            digest = self._ports.objects.put_bytes(content)
-        except (OSError, LineageError) as error:
-            self.note(f"the checkpoint of step {step} was not kept: {describe_error(error)}")
-            warnings.warn(f"lineage: {self._run.notes[-1]}; training goes on", stacklevel=3)
-            return None
-        name = f"{CHECKPOINT}-{step:08d}"
-        made = Artifact(
-            name=name,
-            kind=CHECKPOINT,
-            path=name,
-            digest=digest,
-            size_bytes=len(content),
-            details={"step": step} | plain(dict(details), "details"),
-        )
-        self._append(ArtifactMade(at=datetime.now(UTC), artifact=made))
-        return made
-
-    def checkpoint_content(self) -> bytes | None:
-        """The state to go on from; ``None`` when nothing is resumed.
-
-        Raises:
-            NotFound: It is not kept any more.
-            IntegrityError: It was cut off or altered.
-        """
-        return None if self._resuming is None else self._ports.objects.get_bytes(self._resuming.checkpoint.digest)
-
-    def take_over(self, *, step: int, metric_points: int, next_metric_step: int) -> None:
-        """Make what the resumed run did before its checkpoint part of this record; once, before the first step.
-
-        Args:
-            step: Optimizer steps done.
-            metric_points: Points it had logged.
-            next_metric_step: Number of the next one.
-        """
-        resuming = self._resuming
-        if resuming is None:
-            raise RuntimeError(f"run {self.id[:12]} does not resume another one")
-        rank = rank_of_process()
-        records = steps_before(self._ports, resuming.original, rank, step)
-        if records and self.repeated is not None:
-            self.steps_for(self.repeated.step_logs[0].every).writer.take_over(records)
-        if rank:
-            return  # one process of several tells the rest
-        points = take_over(self._ports, self.id, resuming, step=step, metric_points=metric_points, append=self._append)
-        for point in points:
-            self.summary.update(point.values)
-            for tracker in self._trackers:
-                self._tell_one(tracker, "logged", point.values, point.step)
-        self._metrics.go_on(len(points), next_metric_step)
-        self.note(f"resumed from step {step} of run {resuming.original.id}")
-
     @property
-    def metric_position(self) -> tuple[int, int]:
-        """Points logged so far, all of them written now, and the number of the next step."""
-        self._metrics.flush()
-        return self._metrics.position
+    def checkpointing(self) -> Checkpointing:
+        """Its checkpoints, as :class:`lineage.training.Checkpoints` makes and restores them."""
+        self._check_open()
+        return self._checkpointing
 
     def record_output(self, artifact: Artifact) -> None:
         """Record something made that is no single file, for example a dataset version."""
         self._check_open()
         self._append(ArtifactMade(at=datetime.now(UTC), artifact=artifact))
-        self._tell("artifact_made", self._run, artifact, None)
+        self._sinks.tell("artifact_made", self._run, artifact, None)
 
     def describe(self, *, config: Mapping[str, Any] | None = None, determinism: Mapping[str, Any] | None = None) -> None:
         """Record configuration or determinism settings that became known after the start."""
@@ -367,8 +299,6 @@ class LiveRun:
             self._steps = Steps(self._ports, self._run, self._ports.watcher(), recorded[0].every if recorded else every, self.note)
         return self._steps
 
-    # --- how it ends ---------------------------------------------------------------------------------------------------
-
     def finish(self, state: RunState = RunState.finished, error: str | None = None) -> Run:
         """End the run, once. Waiting metrics are written first."""
         with self._lock:
@@ -383,7 +313,7 @@ class LiveRun:
                 warnings.warn(f"lineage: {lost.message}", stacklevel=2)
             self._close_steps()
             self._inputs.close()
-            summary = self._plain_summary()
+            summary = recordable(self.summary, self.note)
             if self._is_secondary:
                 if self._processes is not None:
                     self._processes.done()
@@ -405,7 +335,7 @@ class LiveRun:
                 self._append(Described(at=datetime.now(UTC), summary=summary))
                 if error is not None:
                     self.note(f"inside the command: {error}")
-            self._tell("ended", self._run.model_copy(update={"summary": self._run.summary | summary}))
+            self._sinks.tell("ended", self._run.model_copy(update={"summary": self._run.summary | summary}))
             return self._run
 
     def __enter__(self) -> LiveRun:
@@ -431,21 +361,13 @@ class LiveRun:
             else:
                 self.finish(RunState.finished if error is None else RunState.failed, None if error is None else describe_error(error))
 
-    # --- inside -----------------------------------------------------------------------------------------------------------
-
-    def _plain_summary(self) -> dict[str, Any]:
-        kept: dict[str, Any] = {}
-        for name, value in self.summary.items():
-            try:
-                kept |= plain({name: value}, "summary")
-            except TypeError as error:  # too late to ask for another value, and no reason to lose the end of the run
-                self.note(f"not recorded: {error}")
-                warnings.warn(f"lineage: not recorded: {error}", stacklevel=4)
-        return redact_values(kept)
-
     def _handed(self, ordinal: int, epoch: int | None, positions: Sequence[int], batch: Any) -> None:
         if self._steps is not None:
             self._steps.read(ordinal, epoch, positions, batch)
+
+    def _taken_over(self, point: MetricPoint) -> None:
+        self.summary.update(point.values)
+        self._sinks.tell("logged", point.values, point.step)
 
     def _close_steps(self) -> None:
         if self._steps is None:
@@ -464,30 +386,10 @@ class LiveRun:
         with self._lock:
             run = self._run = self._ports.runs.append(self.id, event)
         if isinstance(event, InputUsed):
-            self._tell("input_used", run, event.input)
+            self._sinks.tell("input_used", run, event.input)
         return run
-
-    def _tell(self, method: str, *arguments: Any) -> None:
-        for tracker in self._trackers:
-            self._tell_one(tracker, method, *arguments)
-
-    def _tell_one(self, tracker: Tracker, method: str, *arguments: Any) -> None:
-        try:
-            getattr(tracker, method)(*arguments)
-        except Exception as error:  # noqa: BLE001 - a tracker is a guest: whatever it raises must not stop a run
-            if tracker.name not in self._failed_trackers:
-                self._failed_trackers.add(tracker.name)
-                message = f"{tracker.name} failed and is not complete for this run: {describe_error(error)}"
-                warnings.warn(f"lineage: {message}", stacklevel=3)
-                self.note(message)
 
     def _relative(self, file: Path) -> str:
         path = file.parent.resolve() / file.name  # the repository's top folder is named without links, too
         root = None if self._run.code is None else Path(self._run.code.root)
         return str(path.relative_to(root)) if root is not None and path.is_relative_to(root) else str(path)
-
-
-def describe_error(error: BaseException) -> str:
-    """An exception in one line, without secrets."""
-    text = str(error).strip().splitlines()
-    return redact_text(f"{type(error).__name__}: {text[0]}" if text else type(error).__name__)

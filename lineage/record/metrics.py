@@ -8,11 +8,13 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lineage.errors import LineageError
+from lineage.model.plain import plain
 from lineage.model.run import MetricPoint
+from lineage.model.secrets import redact_values
 from lineage.ports import RunStore
 
 FLUSH_S = 0.25
@@ -143,3 +145,15 @@ def _step(step: Any) -> int:
     if not -(2**63) <= found < 2**63:
         raise TypeError(f"step: expected a number of 64 bits, found {found}")
     return found
+
+
+def recordable(summary: Mapping[str, Any], note: Callable[[str], None]) -> dict[str, Any]:
+    """What of a summary can be recorded; the rest is noted: the end of a run is too late to ask for another value."""
+    kept: dict[str, Any] = {}
+    for name, value in summary.items():
+        try:
+            kept |= plain({name: value}, "summary")
+        except TypeError as error:
+            note(f"not recorded: {error}")
+            warnings.warn(f"lineage: not recorded: {error}", stacklevel=4)
+    return redact_values(kept)

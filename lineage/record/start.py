@@ -24,9 +24,10 @@ from lineage.model.run import Run
 from lineage.model.secrets import REDACTED, redact_command, redact_values
 from lineage.ports import Ports, Tracker
 from lineage.record.joining import Group, command_of_group, group_of_process, is_secondary
-from lineage.record.live import LiveRun, describe_error
+from lineage.record.live import LiveRun
 from lineage.record.reproducing import RUN_VARIABLE, Reproducing, from_environment
 from lineage.record.resuming import Resuming, check_same_training, choose_checkpoint, recorded_checkpoint
+from lineage.record.sinks import describe_error
 
 
 def start_run(

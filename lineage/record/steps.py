@@ -135,6 +135,20 @@ def seal_file(file: Path, objects: ObjectStore) -> StepLogRecord | None:
     return StepLogRecord(rank=log.header.rank, steps=log.steps, every=log.header.every, head=log.head, object=kept, torn=log.torn)
 
 
+def optimizers_of(optimizer: Any, every: int) -> list[Any]:
+    """What ``run.watch`` was given, checked.
+
+    Raises:
+        UsageError: There is no optimizer, or ``every`` is below 1.
+    """
+    optimizers = list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
+    if not optimizers or optimizers[0] is None:
+        raise UsageError("run.watch needs the optimizer: a step is one call of its step()", hint="run.watch(model, optimizer)")
+    if every < 1:
+        raise UsageError(f"run.watch: expected every to be 1 or more, found {every}")
+    return optimizers
+
+
 def rank_of_process() -> int:
     """Number of this process among those of a distributed training, as ``torchrun`` tells it; 0 when it is alone."""
     return int(os.environ.get("RANK", "0"))
@@ -178,6 +192,11 @@ class Steps:
         self._watcher = watcher
         self._watches: list[Watch] = []
         self.writer = StepWriter(ports.folder / FOLDER / f"{run.id}-{rank}.steps", StepLogHeader(rank, world_size, every), note)
+
+    def check_interval(self, every: int) -> None:
+        """Raise ``UsageError`` for another interval than the log has."""
+        if self.writer.header.every != every:
+            raise UsageError(f"run.watch: every is {self.writer.header.every} for this run's step log already, found {every}")
 
     def watch(self, model: Any, optimizers: Sequence[Any]) -> None:
         """Hook into a model."""

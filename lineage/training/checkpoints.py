@@ -115,7 +115,7 @@ class Checkpoints:
             IntegrityError: The checkpoint was cut off or altered, or is none of this release.
             UsageError: It is of another training: other inputs, model, loader or number of processes.
         """
-        content = self._run.checkpoint_content()
+        content = self._run.checkpointing.content()
         if content is None:
             return Position(0, 0, 0)
         state = _read(content)
@@ -125,7 +125,9 @@ class Checkpoints:
         place = state["place"]
         self._steps, self._epoch = place["step"], place["epoch"]
         self.extra = state["extra"]
-        self._run.take_over(step=place["step"], metric_points=place["metric_points"], next_metric_step=place["next_metric_step"])
+        self._run.checkpointing.take_over(
+            step=place["step"], metric_points=place["metric_points"], next_metric_step=place["next_metric_step"]
+        )
         steps = self._run.steps
         if steps is not None and steps.writer.head != state["heads"][rank_of_process()]:
             raise IntegrityError(
@@ -150,7 +152,7 @@ class Checkpoints:
         of_all = _gathered(own)
         if of_all is None:
             return None
-        points, next_metric_step = self._run.metric_position
+        points, next_metric_step = self._run.checkpointing.metric_position
         state: dict[str, Any] = {
             "format": _FORMAT,
             "identity": self._identity(),
@@ -169,7 +171,7 @@ class Checkpoints:
         buffer = io.BytesIO()  # a buffer has no name: torch writes a file's own name into it
         torch.save(_on_cpu(state), buffer)
         step = state["place"]["step"]
-        return self._run.record_checkpoint(buffer.getvalue(), step=step, details={"epoch": epoch, "batches": batches})
+        return self._run.checkpointing.keep(buffer.getvalue(), step=step, details={"epoch": epoch, "batches": batches})
 
     def _identity(self) -> dict[str, Any]:
         # What a checkpoint belongs to: no id of a run, so that repeated runs make equal checkpoints.

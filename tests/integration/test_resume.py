@@ -289,7 +289,7 @@ def test_what_cannot_be_resumed_is_said(train: Callable[..., tuple[str, int]], d
     kept.chmod(0o644)
     kept.write_bytes(kept.read_bytes()[:-100])
     with lineage.start_run(resume=killed, config={"epochs": 3, "lr": 0.1}) as run, pytest.raises(IntegrityError):
-        run.checkpoint_content()
+        run.checkpointing.content()
 
 
 def test_look_ups_see_through_a_resumed_run(train: Callable[..., tuple[str, int]], dataset: Path) -> None:

@@ -78,7 +78,7 @@ class TorchWatch:
             self.step.sink.take_batch()  # read for an evaluation
             return
         self._begin()
-        self.step.forward((args, kwargs))
+        self.step.forward([*args, *(kwargs[name] for name in sorted(kwargs))])  # the same whether named or not
 
     def _begin(self) -> None:
         if self.step.begin():
@@ -263,7 +263,7 @@ def _part(value: Any) -> bytes:
 
 def _bits_of(root: torch.Tensor) -> _Digest:
     letter = _LETTERS.get(root.dtype, b"?")
-    value = root.detach().reshape(-1).clone()
+    value = root.detach().reshape(-1).clone(memory_format=torch.contiguous_format)
     if value.device.type == "cpu":
         return functools.partial(bytes, letter + value.view(torch.uint8).numpy().tobytes())
     return _Arriving(value.view(torch.uint8), functools.partial(bytes.__add__, letter))

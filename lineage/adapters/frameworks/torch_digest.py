@@ -11,7 +11,8 @@ find differences, they do not withstand somebody who makes them meet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -24,16 +25,38 @@ _FIRST, _SECOND = -4658895280553007687, -7723592293110705685  # 0xBF58476D1CE4E5
 _SEEDS = (0, 0x2545F4914F6CDD1D)
 
 
+class Group(str):
+    """Stands before the parts of a container: what is grouped otherwise is something else."""
+
+    __slots__ = ()
+
+
 def leaves(values: Any) -> Iterator[Any]:
-    """Tensors, arrays and plain values inside nested sequences and mappings, in order; mappings by key."""
+    """Tensors, arrays and plain values inside nested containers, in order, each container's behind a :class:`Group`.
+
+    Mappings come by key, sets and data classes likewise. Lists and tuples are the same.
+    """
     if isinstance(values, Mapping):
-        for key in sorted(values, key=str):
+        keys = sorted(values, key=str)
+        yield Group(f"mapping of {keys}")
+        for key in keys:
             yield from leaves(values[key])
+    elif isinstance(values, Set):
+        yield from leaves(sorted(values, key=repr))
     elif isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray):
+        yield Group(f"sequence of {len(values)}")
         for value in values:
             yield from leaves(value)
     elif isinstance(values, torch.Tensor) and values.layout is not torch.strided:
         yield from _sparse_parts(values)
+    elif isinstance(values, np.ndarray) and values.dtype.hasobject:
+        yield Group(f"array {values.shape}")
+        for value in values.flat:
+            yield from leaves(value)
+    elif dataclasses.is_dataclass(values) and not isinstance(values, type):
+        yield from leaves({field.name: getattr(values, field.name, None) for field in dataclasses.fields(values)})
+    elif hasattr(values, "__array_interface__") and not isinstance(values, type | np.ndarray | np.generic):
+        yield np.asarray(values)  # a picture, for example
     else:
         yield values
 
@@ -51,7 +74,10 @@ def bits(tensor: torch.Tensor) -> torch.Tensor:
     tensor = tensor.detach()
     if tensor.is_conj() or tensor.is_neg():
         tensor = tensor.resolve_conj().resolve_neg()
-    return tensor.contiguous().reshape(-1).view(torch.uint8)
+    flat = tensor.contiguous().reshape(-1)
+    if flat.stride(0) != 1:  # with one element or none every stride is called contiguous, and cannot be seen as bytes
+        flat = flat.clone(memory_format=torch.contiguous_format)
+    return flat.view(torch.uint8)
 
 
 def label(tensor: torch.Tensor) -> bytes:
@@ -73,11 +99,11 @@ def part_of(value: Any) -> bytes:
     """Label and digest of one leaf on the CPU."""
     if isinstance(value, torch.Tensor):
         return label(value) + cpu_digest(value.cpu())
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufcmM":
         flat = np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
         return f"numpy {value.dtype.str} {value.shape};".encode() + xxhash.xxh3_128_digest(flat)
     if isinstance(value, np.ndarray | np.generic):
-        return repr(value.tolist()).encode() + b";"
+        return f"numpy {value.dtype.str} {value.shape} {value.tolist()!r};".encode()
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | bytearray):
         return f"{type(value).__name__} {value!r};".encode()
     return f"object {type(value).__qualname__};".encode()  # its representation may hold an address in memory
