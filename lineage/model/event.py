@@ -82,6 +82,13 @@ class StepsLogged(_Event):
     log: StepLogRecord
 
 
+class CodeKept(_Event):
+    """The code's objects are in the object store: it can be checked out where its repository is lost."""
+
+    kind: Literal["code_kept"] = "code_kept"
+    packs: tuple[Digest, ...]
+
+
 class Resumed(_Event):
     """The state of another run was restored, before the first step."""
 
@@ -128,6 +135,7 @@ Event = Annotated[
     | ArtifactUsed
     | LoaderMade
     | StepsLogged
+    | CodeKept
     | Resumed
     | ArtifactMade
     | Noted
@@ -176,6 +184,8 @@ def apply(run: Run | None, event: Event) -> Run:
         case StepsLogged():
             others = tuple(log for log in run.step_logs if log.rank != event.log.rank)
             return run.model_copy(update={"step_logs": tuple(sorted((*others, event.log), key=lambda log: log.rank))})
+        case CodeKept():
+            return run.model_copy(update={"code_packs": event.packs})
         case Resumed():
             return run.model_copy(update={"resumes": event.resumes})
         case ArtifactMade():

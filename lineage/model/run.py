@@ -142,6 +142,7 @@ class Run(BaseModel):
         command: The command line, ``python`` standing for the recorded interpreter.
         working_directory: Where it was started, relative to the repository's top folder when inside it.
         process_ordinal: How many runs its process had begun before it.
+        code_packs: Objects that hold the code's snapshot, for when its repository is lost.
         determinism: Settings that decide the bits: seeds taken, thread counts, deterministic algorithms, and the promise they allow.
         reads: Which rows of the inputs were really read, by epoch, as far as it was observed.
         uses: Files of other runs that it started from.
@@ -171,6 +172,7 @@ class Run(BaseModel):
     working_directory: str = "."
     process_ordinal: int = 0
     code: CodeVersion | None = None
+    code_packs: tuple[Digest, ...] = ()
     environment: Environment | None = None
     host: str = ""
     user: str = ""

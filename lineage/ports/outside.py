@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -42,8 +42,23 @@ class SourceControl(Protocol):
             CaptureError: They cannot be compared.
         """
 
-    def check_out(self, code: CodeVersion, folder: Path) -> None:
+    def pack(self, code: CodeVersion, base_tree: str | None, file: Path) -> bool:
+        """Write the snapshot's objects, without history, into ``file``; those of ``base_tree`` are left out where it is still known.
+
+        Returns:
+            Whether nothing was left out.
+
+        Raises:
+            CaptureError: The snapshot is not there, or too large to be kept.
+        """
+
+    def check_out(self, code: CodeVersion, folder: Path, packs: Sequence[Path] = ()) -> None:
         """Put the snapshot into a new folder, sharing nothing that could change the original.
+
+        Args:
+            code: The snapshot.
+            folder: New.
+            packs: What :meth:`pack` wrote for it and before it, for when its repository is lost.
 
         Raises:
             IntegrityError: The files there do not have the recorded tree.

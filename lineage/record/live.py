@@ -21,6 +21,7 @@ from lineage.model.run import Artifact, MetricPoint, Run, RunState, UsedArtifact
 from lineage.model.secrets import redact_text, redact_values
 from lineage.ports import Ports, Progress, Tracker, no_progress
 from lineage.record.checkpointing import Checkpointing
+from lineage.record.code_packs import CodeKeeper
 from lineage.record.inputs import Inputs
 from lineage.record.joining import Group, is_secondary
 from lineage.record.metrics import MetricBuffer, recordable
@@ -70,6 +71,7 @@ class LiveRun:
         self._pid = os.getpid()
         self._open = True
         self.summary: dict[str, Any] = {}
+        self._code = CodeKeeper(ports, run, self.reproduced, self._append, self.note) if is_owner and run.code is not None else None
 
     @property
     def id(self) -> str:
@@ -301,6 +303,8 @@ class LiveRun:
 
     def finish(self, state: RunState = RunState.finished, error: str | None = None) -> Run:
         """End the run, once. Waiting metrics are written first."""
+        if os.getpid() == self._pid and self._code is not None:
+            self._code.close()
         with self._lock:
             if not self._open or os.getpid() != self._pid:  # a forked child that ends does not end its parent's run
                 return self._run

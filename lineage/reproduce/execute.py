@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lineage.errors import LineageError
 from lineage.lookup.steps import compare_steps
 from lineage.model.comparison import Report, Verdict
 from lineage.model.dataset import normalise_uri
@@ -19,6 +18,7 @@ from lineage.model.event import Reproduced
 from lineage.model.plan import Plan
 from lineage.model.run import Reproduction, Run, RunState
 from lineage.ports import Ports, Progress, Step, no_progress
+from lineage.record.code_packs import put_code
 from lineage.record.live import LiveRun
 from lineage.record.reproducing import RUN_VARIABLE, Reproducing
 from lineage.record.start import start_run
@@ -68,13 +68,10 @@ def reproduce(
         return Report(run_id=run.id, verdict=Verdict.blocked, plan=plan, reason=plan.blockers[0], duration_s=time.monotonic() - began)
     if plan_only:
         return Report(run_id=run.id, verdict=None, plan=plan, duration_s=time.monotonic() - began)
-    code = run.code
-    if code is None:
-        raise LineageError("a plan without code must be blocked")
     workspace = new_workspace(ports.folder / "workspaces", run.id)
     replica: LiveRun | None = None
     try:
-        ports.source.check_out(code, workspace)
+        put_code(ports, run, workspace)
         place_files(ports.objects, run, workspace)
         folder = workspace / run.working_directory
         folder.mkdir(parents=True, exist_ok=True)

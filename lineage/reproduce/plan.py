@@ -14,6 +14,7 @@ from lineage.model.plan import Ingredient, Plan, Severity
 from lineage.model.run import Run, RunState
 from lineage.model.secrets import REDACTED
 from lineage.ports import Ports, Progress, no_progress
+from lineage.record.code_packs import code_missing
 from lineage.record.opening import locate
 from lineage.reproduce.files import plan_files
 
@@ -136,7 +137,7 @@ def _code(ports: Ports, run: Run) -> Ingredient:
         detail = "the run was not started inside a git repository"
         return Ingredient(name="code", status="missing", severity="blocker", recorded="none", found="none", detail=(detail,))
     recorded = f"{(code.git_sha or code.snapshot_sha)[:10]}{' + uncommitted changes' if code.is_dirty else ''}"
-    reason = ports.source.has(code)
+    reason = code_missing(ports, run)
     if reason is not None:
         return Ingredient(name="code", status="missing", severity="blocker", recorded=recorded, found="not found", detail=(reason,))
     if code.left_out:
@@ -144,7 +145,8 @@ def _code(ports: Ports, run: Run) -> Ingredient:
         return Ingredient(
             name="code", status="missing", severity="warning", recorded=recorded, found="all but what is named", detail=(detail,)
         )
-    return Ingredient(name="code", status="ready", recorded=recorded, found=f"snapshot {code.snapshot_sha[:10]} reachable")
+    where = "reachable" if ports.source.has(code) is None else "kept in the object store; its repository is lost"
+    return Ingredient(name="code", status="ready", recorded=recorded, found=f"snapshot {code.snapshot_sha[:10]} {where}")
 
 
 def _data(ports: Ports, item: InputRecord, moved: str | None, progress: Progress) -> Ingredient:

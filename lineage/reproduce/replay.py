@@ -18,6 +18,7 @@ from lineage.model.replay import Replay, ReplayedSample, ReplayedStep, Verdict
 from lineage.model.run import Run
 from lineage.model.steps import LoaderRecord, StepRecord, StepRows
 from lineage.ports import Ports, Step
+from lineage.record.code_packs import code_missing, put_code
 from lineage.record.step_log import StepLog
 from lineage.reproduce.execute import new_workspace, workspace_variables
 
@@ -134,15 +135,12 @@ def replay(
     loaders = {number: loader_of(run, number, rank) for number in sorted({item.rows.ordinal for item in wanted})}
     if folder.exists() and not (folder / RESULT).is_file():
         raise Conflict(f"{folder} exists and is no replay", hint="give another folder")
-    code = run.code
-    if code is None:
-        raise NotFound("code", run.id[:12], detail="none was recorded", hint="record the run inside a git repository")
-    if (reason := ports.source.has(code)) is not None:
-        raise NotFound("code", code.snapshot_sha[:12], detail=reason)
+    if (reason := code_missing(ports, run)) is not None:
+        raise NotFound("code", run.id[:12], detail=reason, hint="record runs inside a git repository")
     workspace = new_workspace(ports.folder / "workspaces", run.id)
     aside = folder.parent / f".{folder.name}.{os.getpid()}"
     try:
-        ports.source.check_out(code, workspace)
+        put_code(ports, run, workspace)
         aside.mkdir(parents=True)
         request = {
             "run": run.id,

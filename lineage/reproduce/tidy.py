@@ -109,4 +109,5 @@ def lost_needs(ports: Ports, runs: Sequence[Run]) -> tuple[int, list[str]]:
                 needed |= {digest for digest in (item.rows_object, item.ledger_object, item.digests_object) if digest is not None}
         needed |= {item.digest for item in run.outputs if item.kind != "dataset"}
         needed |= {item.positions_object for item in run.reads if item.positions_object is not None}
+        needed |= {log.object for log in run.step_logs} | set(run.code_packs)
     return len(needed), sorted(digest for digest in needed if not ports.objects.has(digest))

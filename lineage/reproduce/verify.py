@@ -9,6 +9,7 @@ from lineage.model.dataset import InputRecord
 from lineage.model.run import Run
 from lineage.model.verification import Checked, Status, Verification
 from lineage.ports import Ports, Progress, no_progress
+from lineage.record.code_packs import code_missing
 from lineage.record.identity import objects_of
 from lineage.record.opening import locate
 from lineage.record.recheck import Level
@@ -50,10 +51,11 @@ class Verifier:
     def _code(self, run: Run) -> list[Checked]:
         if run.code is None:
             return []
-        reason = self._ports.source.has(run.code)
+        reason = code_missing(self._ports, run)
         if reason is not None:
             return [Checked(subject="code", status="missing", found="not found", detail=(reason,))]
-        return [Checked(subject="code", status="intact", found=f"snapshot {run.code.snapshot_sha[:10]} reachable")]
+        where = "reachable" if self._ports.source.has(run.code) is None else "kept in the object store"
+        return [Checked(subject="code", status="intact", found=f"snapshot {run.code.snapshot_sha[:10]} {where}")]
 
     def _input(self, item: InputRecord) -> Checked:
         key = (item.uri, item.branch, item.commit_id, item.rows_digest, item.content_digest, item.dataset_id)
@@ -73,7 +75,7 @@ class Verifier:
         needed = {digest for item in run.inputs for digest in self._objects_of(item)}
         needed |= {item.digest for item in run.outputs if item.kind != "dataset"}
         needed |= {item.positions_object for item in run.reads if item.positions_object is not None}
-        needed |= {log.object for log in run.step_logs}
+        needed |= {log.object for log in run.step_logs} | set(run.code_packs)
         needed |= {loader.code_object for loader in run.loaders if loader.code_object is not None}
         wrong = [error for digest in sorted(needed) if (error := self._object(digest)) is not None]
         if not wrong:

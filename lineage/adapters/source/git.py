@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from lineage.adapters.source.git_commands import REPOSITORY_VARIABLES, lines, output, start
 from lineage.errors import CaptureError, IntegrityError, NotFound
 from lineage.model.code import CodeVersion
 
@@ -29,24 +29,10 @@ _AUTHOR = {
     "GIT_AUTHOR_EMAIL": "lineage@localhost",
     "GIT_COMMITTER_NAME": "lineage",
     "GIT_COMMITTER_EMAIL": "lineage@localhost",
+    # The same files on the same commit give the same snapshot, which is then kept once.
+    "GIT_AUTHOR_DATE": "@0 +0000",
+    "GIT_COMMITTER_DATE": "@0 +0000",
 }
-# Hooks of the user's are not run, line ends that a round trip would change are no error.
-_CONFIG = ("-c", "core.quotePath=false", "-c", f"core.hooksPath={os.devnull}", "-c", "core.safecrlf=false")
-# `git rev-parse --local-env-vars`: set inside a hook, where they name another repository than the folder's, and by nobody else.
-_REPOSITORY_VARIABLES = (
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_DIR",
-    "GIT_GRAFT_FILE",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_LITERAL_PATHSPECS",
-    "GIT_NAMESPACE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_SHALLOW_FILE",
-    "GIT_WORK_TREE",
-)
 
 
 class GitSourceControl:
@@ -61,9 +47,9 @@ class GitSourceControl:
 
     def describe(self, folder: Path, run_id: str) -> CodeVersion:
         """Capture the code of the repository that ``folder`` is in; see :class:`lineage.ports.SourceControl`."""
-        top, git_folder = _lines(folder, "rev-parse", "--show-toplevel", "--absolute-git-dir")
+        top, git_folder = lines(folder, "rev-parse", "--show-toplevel", "--absolute-git-dir")
         root = Path(top)
-        status = _output(root, "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames")
+        status = output(root, "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames")
         head, branch, changed, untracked = _parse_status(status)
         hidden, linked = _special_entries(root)
         # What a snapshot cannot hold: files of other repositories inside this one, and large data.
@@ -75,9 +61,9 @@ class GitSourceControl:
             snapshot, tree, captured = self._snapshot(root, Path(git_folder), head, names, hidden)
             changed = sorted({*changed, *(name for name in captured if name in hidden)})
         else:
-            snapshot, tree = head, _lines(root, "rev-parse", "HEAD^{tree}")[0]
+            snapshot, tree = head, lines(root, "rev-parse", "HEAD^{tree}")[0]
         ref = f"refs/lineage/{run_id}"
-        _output(root, "update-ref", ref, snapshot)
+        output(root, "update-ref", ref, snapshot)
         return CodeVersion(
             git_sha=head,
             branch=branch,
@@ -104,17 +90,17 @@ class GitSourceControl:
             extra = {"GIT_INDEX_FILE": str(index), **_AUTHOR}
             if hidden:
                 for mark in ("--no-assume-unchanged", "--no-skip-worktree"):
-                    _output(root, "update-index", mark, "-z", "--stdin", extra=extra, given="\0".join(hidden))
+                    output(root, "update-index", mark, "-z", "--stdin", extra=extra, given="\0".join(hidden))
             excluded = "\0".join([":/", *(f":(exclude,literal,top){name}" for name in left_out)])
-            _output(root, "add", "--all", "--pathspec-from-file=-", "--pathspec-file-nul", extra=extra, given=excluded)
-            tree = _lines(root, "write-tree", extra=extra)[0]
+            output(root, "add", "--all", "--pathspec-from-file=-", "--pathspec-file-nul", extra=extra, given=excluded)
+            tree = lines(root, "write-tree", extra=extra)[0]
             captured: list[str] = []
             if head is not None:
-                captured = _output(root, "diff-tree", "-r", "-z", "--name-only", "--no-renames", head, tree).split("\0")[:-1]
+                captured = output(root, "diff-tree", "-r", "-z", "--name-only", "--no-renames", head, tree).split("\0")[:-1]
                 if not captured:
                     return head, tree, []
             parents = [] if head is None else ["-p", head]
-            commit = _lines(root, "commit-tree", tree, *parents, "-m", "lineage snapshot", extra=extra)[0]
+            commit = lines(root, "commit-tree", tree, *parents, "-m", "lineage snapshot", extra=extra)[0]
         return commit, tree, captured
 
     def has(self, code: CodeVersion) -> str | None:
@@ -125,9 +111,9 @@ class GitSourceControl:
     def _holder(code: CodeVersion) -> Path | None:
         candidates = [Path(code.root)]
         with contextlib.suppress(CaptureError):  # started outside any repository: only the recorded one can hold the snapshot
-            candidates.append(Path(_lines(Path.cwd(), "rev-parse", "--show-toplevel")[0]))
+            candidates.append(Path(lines(Path.cwd(), "rev-parse", "--show-toplevel")[0]))
         for candidate in candidates:
-            if candidate.is_dir() and _start(candidate, ("cat-file", "-e", f"{code.snapshot_sha}^{{tree}}"), {}).returncode == 0:
+            if candidate.is_dir() and start(candidate, ("cat-file", "-e", f"{code.snapshot_sha}^{{tree}}"), {}).returncode == 0:
                 return candidate
         return None
 
@@ -138,23 +124,38 @@ class GitSourceControl:
         holders = self._holder(a), self._holder(b)
         return None if holders[0] is None or holders[1] is None else changed_files(a.tree_sha, b.tree_sha, holders[0], holders[1])
 
-    def check_out(self, code: CodeVersion, folder: Path) -> None:
-        """Put the snapshot into the new ``folder``: a repository of its own, with a detached HEAD, that borrows the original's objects."""
+    def pack(self, code: CodeVersion, base_tree: str | None, file: Path) -> bool:
+        """Write what the snapshot needs; see :class:`lineage.ports.SourceControl`."""
+        from lineage.adapters.source.git_packs import write_pack
+
+        return write_pack(code, base_tree, file)
+
+    def check_out(self, code: CodeVersion, folder: Path, packs: Sequence[Path] = ()) -> None:
+        """Put the snapshot into the new ``folder``: a repository of its own, with a detached HEAD, that borrows the original's objects.
+
+        Where the original is lost they come from packs.
+        """
         import git
 
+        from lineage.adapters.source.git_packs import add_packs
+
         holder = self._holder(code)
-        if holder is None:
+        if holder is None and not packs:
             raise NotFound("code snapshot", code.snapshot_sha, hint="fetch the repository that holds it, with refs/lineage/*")
+        object_format = "sha256" if len(code.snapshot_sha) == 64 else "sha1"
         # Not a clone: a clone fetches what branches name, and a snapshot in a shallow repository is named by none of them.
         with _without_git_variables():
             repository = git.Repo.init(
                 str(folder),
                 template="",  # or a template's hooks would come along
-                object_format=_lines(holder, "rev-parse", "--show-object-format")[0],
+                object_format=object_format,
                 allow_unsafe_options=True,
             )
             try:
-                _borrow(holder, Path(repository.git_dir))
+                if holder is None:
+                    add_packs(folder, code, packs)
+                else:
+                    _borrow(holder, Path(repository.git_dir))
                 with repository.config_writer() as config:
                     config.set_value("core", "hooksPath", os.devnull)
                     config.set_value('remote "origin"', "url", code.repository)
@@ -170,7 +171,7 @@ class GitSourceControl:
 
 
 def _borrow(holder: Path, git_folder: Path) -> None:
-    common = Path(_lines(holder, "rev-parse", "--path-format=absolute", "--git-common-dir")[0])
+    common = Path(lines(holder, "rev-parse", "--path-format=absolute", "--git-common-dir")[0])
     info = git_folder / "objects" / "info"
     info.mkdir(parents=True, exist_ok=True)
     (info / "alternates").write_text(f"{common / 'objects'}\n", encoding="utf-8")
@@ -181,7 +182,7 @@ def _borrow(holder: Path, git_folder: Path) -> None:
 @contextlib.contextmanager
 def _without_git_variables() -> Iterator[None]:
     # GitPython hands this process's environment on; inside a hook it names another repository.
-    kept = {name: os.environ.pop(name) for name in _REPOSITORY_VARIABLES if name in os.environ}
+    kept = {name: os.environ.pop(name) for name in REPOSITORY_VARIABLES if name in os.environ}
     try:
         yield
     finally:
@@ -211,7 +212,7 @@ def _special_entries(root: Path) -> tuple[list[str], list[str]]:
     """Tracked files whose changes git was told not to look at and that are there; and submodules."""
     hidden: list[str] = []
     linked: list[str] = []
-    for entry in _output(root, "ls-files", "-v", "--stage", "-z").split("\0")[:-1]:
+    for entry in output(root, "ls-files", "-v", "--stage", "-z").split("\0")[:-1]:
         facts, _, name = entry.partition("\t")
         if facts[2:8] == "160000":
             linked.append(name)
@@ -233,7 +234,7 @@ def _size_bytes(path: Path) -> int:
 
 
 def _remote(root: Path) -> str | None:
-    answer = _start(root, ("config", "--get", "remote.origin.url"), {})
+    answer = start(root, ("config", "--get", "remote.origin.url"), {})
     url = answer.stdout.strip()
     if answer.returncode != 0 or not url:
         return None
@@ -241,36 +242,3 @@ def _remote(root: Path) -> str | None:
     if "://" not in url or parts.scheme == "file":
         return url
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def _start(
-    folder: Path, arguments: tuple[str, ...], extra: Mapping[str, str], given: str | None = None
-) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name not in _REPOSITORY_VARIABLES}
-    # No optional locks: `git status` would otherwise refresh, that is rewrite, the user's index.
-    environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **extra}
-    try:
-        return subprocess.run(
-            ["git", *_CONFIG, "-C", str(folder), *arguments],
-            input=given,
-            stdin=subprocess.DEVNULL if given is None else None,
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            env=environment,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise CaptureError("git is not installed", hint="install git; the code of a run is recorded with it") from error
-
-
-def _output(folder: Path, *arguments: str, extra: Mapping[str, str] | None = None, given: str | None = None) -> str:
-    answer = _start(folder, arguments, extra or {}, given)
-    if answer.returncode != 0:
-        reason = (answer.stderr.strip() or f"status {answer.returncode}").splitlines()[0]
-        raise CaptureError(f"git {arguments[0]} in {folder}: {reason}")
-    return answer.stdout
-
-
-def _lines(folder: Path, *arguments: str, extra: Mapping[str, str] | None = None) -> list[str]:
-    return _output(folder, *arguments, extra=extra).split("\n")[:-1]

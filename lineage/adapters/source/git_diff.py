@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lineage.adapters.source.git import _lines, _output, _readable
+from lineage.adapters.source.git import _readable
+from lineage.adapters.source.git_commands import lines, output
 from lineage.model.difference import FileChange
 
 _STATUS = {"A": "added", "D": "deleted", "M": "modified", "R": "renamed", "T": "type changed"}
@@ -23,8 +24,8 @@ def changed_files(a: str, b: str, holder_a: Path, holder_b: Path) -> list[FileCh
     # An environment variable, not a file in either repository: nothing of the user's is touched.
     extra = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(_objects(holder_b))}
     compare = ("diff-tree", "-r", "-z", "-M", "--full-index")
-    counts = _counts(_output(holder_a, *compare, "--numstat", a, b, extra=extra))
-    words = iter(_output(holder_a, *compare, "--raw", a, b, extra=extra).split("\0")[:-1])
+    counts = _counts(output(holder_a, *compare, "--numstat", a, b, extra=extra))
+    words = iter(output(holder_a, *compare, "--raw", a, b, extra=extra).split("\0")[:-1])
     found: list[FileChange] = []
     for facts in words:
         letter, first = facts.rsplit(" ", 1)[1][0], next(words)
@@ -58,7 +59,7 @@ def _counts(text: str) -> dict[str, tuple[int | None, int | None]]:
 
 
 def _objects(holder: Path) -> Path:
-    return Path(_lines(holder, "rev-parse", "--path-format=absolute", "--git-common-dir")[0]) / "objects"
+    return Path(lines(holder, "rev-parse", "--path-format=absolute", "--git-common-dir")[0]) / "objects"
 
 
 def _quoted(path: Path) -> str:

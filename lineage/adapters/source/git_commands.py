@@ -1,0 +1,74 @@
+"""Starting git, so that nothing of the user's is changed by it and nothing of theirs changes what it does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from lineage.errors import CaptureError
+
+# Hooks of the user's are not run, line ends that a round trip would change are no error.
+CONFIG = ("-c", "core.quotePath=false", "-c", f"core.hooksPath={os.devnull}", "-c", "core.safecrlf=false")
+# `git rev-parse --local-env-vars`: set inside a hook, where they name another repository than the folder's, and by nobody else.
+REPOSITORY_VARIABLES = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_LITERAL_PATHSPECS",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+)
+
+
+def command_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Variables of a git command."""
+    environment = {name: value for name, value in os.environ.items() if name not in REPOSITORY_VARIABLES}
+    # No optional locks: `git status` would otherwise refresh, that is rewrite, the user's index.
+    return environment | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **extra}
+
+
+def start(folder: Path, arguments: tuple[str, ...], extra: Mapping[str, str], given: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Execute git in a folder, whatever comes of it.
+
+    Raises:
+        CaptureError: git is not installed.
+    """
+    try:
+        return subprocess.run(
+            ["git", *CONFIG, "-C", str(folder), *arguments],
+            input=given,
+            stdin=subprocess.DEVNULL if given is None else None,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            env=command_environment(extra),
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise CaptureError("git is not installed", hint="install git; the code of a run is recorded with it") from error
+
+
+def output(folder: Path, *arguments: str, extra: Mapping[str, str] | None = None, given: str | None = None) -> str:
+    """What a command prints.
+
+    Raises:
+        CaptureError: It failed.
+    """
+    answer = start(folder, arguments, extra or {}, given)
+    if answer.returncode != 0:
+        reason = (answer.stderr.strip() or f"status {answer.returncode}").splitlines()[0]
+        raise CaptureError(f"git {arguments[0]} in {folder}: {reason}")
+    return answer.stdout
+
+
+def lines(folder: Path, *arguments: str, extra: Mapping[str, str] | None = None) -> list[str]:
+    """Lines that a command prints."""
+    return output(folder, *arguments, extra=extra).split("\n")[:-1]
