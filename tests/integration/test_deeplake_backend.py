@@ -9,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from lineage.model.source import Column
 from lineage.record.identity import class_names_of, record_input, recorded_rows
 from lineage.record.recheck import DataCheck, check_input
 from lineage.record.recorded_view import RecordedView
+
+PATIENCE_S = 120  # a child process that hangs or dies is an error, not a wait for ever
 
 SMALL_CARS = "select * where not any(logical_and(logical_or(boxes[:,2]<20, boxes[:,3]<20), labels == 'car'))"
 ROWS = 60
@@ -494,8 +497,8 @@ def test_the_same_rows_in_another_process(run: Any, uri: str, backend: DeepLakeB
     dataset.append(columns(60, 3))
     dataset.commit("later")
 
-    with multiprocessing.get_context(method).Pool(1) as pool:
-        there = [pool.apply(operator.getitem, (view, position)) for position in (0, len(view) - 1)]
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+        there = [pool.submit(operator.getitem, view, position).result(PATIENCE_S) for position in (0, len(view) - 1)]
 
     assert all(same_sample(left, right) for left, right in zip(here, there, strict=True))
 

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ from lineage.ports import KnownVersion
 from lineage.record.identity import recorded_digests, recorded_rows
 from lineage.record.recheck import DataCheck, check_input
 from lineage.wiring import wire
+
+PATIENCE_S = 120  # a child process that hangs or dies is an error, not a wait for ever
 
 # A library that DVC uses warns of its own future whenever DVC adds data.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
@@ -595,8 +598,8 @@ def test_the_same_rows_in_another_process(run: Any, repo: Path, method: str) -> 
     here = [view[position]["content"] for position in range(4)]
     change(repo, a_jpg=b"other", aa_jpg=b"new")
 
-    with multiprocessing.get_context(method).Pool(1) as pool:
-        assert [pool.apply(operator.getitem, (view, position))["content"] for position in range(4)] == here
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+        assert [pool.submit(operator.getitem, view, position).result(PATIENCE_S)["content"] for position in range(4)] == here
 
 
 def test_a_pickled_view_opens_in_a_fresh_process(run: Any, repo: Path, tmp_path: Path) -> None:

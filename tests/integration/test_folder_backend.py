@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ from lineage.model.dataset import InputRecord, normalise_uri
 from lineage.record.identity import recorded_digests, recorded_rows
 from lineage.record.recheck import DataCheck, check_input
 from lineage.wiring import wire
+
+PATIENCE_S = 120  # a child process that hangs or dies is an error, not a wait for ever
 
 NAMES = ["a.jpg", "b.jpg", "deep/er/c.jpg", "deep/labels.txt", "deep-1.jpg"]
 """Unsorted on purpose: by whole paths, ``deep-1.jpg`` is before ``deep/…``, as ``-`` is before ``/``."""
@@ -555,16 +558,16 @@ def test_the_same_rows_in_another_process(run: Any, folder: Path, method: str) -
     view = run.use_dataset(folder, role="train", query="**/*.jpg")
     here = [view[position]["content"] for position in range(4)]
 
-    with multiprocessing.get_context(method).Pool(1) as pool:
-        assert [pool.apply(operator.getitem, (view, position))["content"] for position in range(4)] == here
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+        assert [pool.submit(operator.getitem, view, position).result(PATIENCE_S)["content"] for position in range(4)] == here
     one_byte(folder)
-    with multiprocessing.get_context(method).Pool(1) as pool:
-        assert pool.apply(operator.getitem, (view, 0))["content"] == here[0]
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+        assert pool.submit(operator.getitem, view, 0).result(PATIENCE_S)["content"] == here[0]
         with pytest.raises(IntegrityError, match=r"b\.jpg"):
-            pool.apply(operator.getitem, (view, 1))
+            pool.submit(operator.getitem, view, 1).result(PATIENCE_S)
     added(folder)
-    with multiprocessing.get_context(method).Pool(1) as pool, pytest.raises(NotFound, match="under other names"):
-        pool.apply(operator.getitem, (view, 0))
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool, pytest.raises(NotFound, match="under other names"):
+        pool.submit(operator.getitem, view, 0).result(PATIENCE_S)
 
 
 def test_a_pickled_view_opens_in_a_fresh_process(run: Any, folder: Path, tmp_path: Path) -> None:

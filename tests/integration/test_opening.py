@@ -207,8 +207,9 @@ def test_other_processes_get_the_same_rows(recorded: InputRecord, expected: list
     process = context.Process(target=send, args=(view, sender))
     process.start()
     sender.close()
+    assert receiver.poll(120), "the child process hangs"
     found = receiver.recv()
-    process.join()
+    process.join(120)
 
     assert found == [expected, True]
     assert process.exitcode == 0

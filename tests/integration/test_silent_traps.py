@@ -93,7 +93,7 @@ def opened(view: RecordedView, workers: list[Pool]) -> list[Outcome]:
     """Every row as the record opens it: here, and in each worker; or why not."""
     fresh = pickle.dumps(view)
     found: list[Outcome] = []
-    for read in (lambda item: list(item), *(lambda item, pool=pool: pool.apply(list, (item,)) for pool in workers)):
+    for read in (lambda item: list(item), *(lambda item, pool=pool: pool.apply_async(list, (item,)).get(120) for pool in workers)):
         try:
             found.append(read(pickle.loads(fresh)))
         except LineageError as error:
