@@ -82,17 +82,10 @@ class CocoCollector:
         if not any(not item["iscrowd"] for item in self._truth):
             return CocoResult(dict.fromkeys(_NAMES), nothing)
         with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress and a table
-            truth = COCO()
-            truth.dataset = {
-                "info": {},
-                "images": [{"id": number} for number in range(1, self._pictures + 1)],
-                "categories": [{"id": label} for label in self._labels],
-                "annotations": self._truth,
-            }
-            truth.createIndex()
-            if not self._detections:
-                return CocoResult(dict.fromkeys(_NAMES, 0.0), self._zeros())
-            judged = COCOeval(truth, truth.loadRes(self._detections), "bbox")
+            truth = self._indexed(COCO(), self._truth)
+            # loadRes takes no empty list.
+            detected = truth.loadRes(self._detections) if self._detections else self._indexed(COCO(), [])
+            judged = COCOeval(truth, detected, "bbox")
             judged.evaluate()
             judged.accumulate()
             judged.summarize()
@@ -101,9 +94,15 @@ class CocoCollector:
         by_class = {label: _defined(_mean(precision[:, :, place, 0, -1])) for place, label in enumerate(judged.params.catIds)}
         return CocoResult(figures, nothing | by_class)
 
-    def _zeros(self) -> dict[int, float | None]:
-        there = {item["category_id"] for item in self._truth if not item["iscrowd"]}
-        return {label: 0.0 if label in there else None for label in self._labels}
+    def _indexed(self, coco: Any, annotations: list[dict[str, Any]]) -> Any:
+        coco.dataset = {
+            "info": {},
+            "images": [{"id": number} for number in range(1, self._pictures + 1)],
+            "categories": [{"id": label} for label in self._labels],
+            "annotations": annotations,
+        }
+        coco.createIndex()
+        return coco
 
 
 def _mean(values: np.ndarray[Any, Any]) -> float:

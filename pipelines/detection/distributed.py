@@ -11,6 +11,8 @@ import torch.distributed
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from lineage.errors import Unavailable
+
 
 def is_first() -> bool:
     """Whether this process speaks for all of them."""
@@ -18,8 +20,20 @@ def is_first() -> bool:
 
 
 def local_device(name: torch.device) -> torch.device:
-    """This process's own GPU of the machine's."""
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if name.type == "cuda" else name
+    """This process's own GPU of the machine's.
+
+    Raises:
+        Unavailable: There are fewer GPUs than processes on this machine.
+    """
+    if name.type != "cuda":
+        return name
+    number, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= there:
+        raise Unavailable(
+            f"device cuda: process {number} of this machine has no GPU of its own, torch finds {there}",
+            hint=f"torchrun --nproc-per-node {there} …, or --device cpu",
+        )
+    return torch.device("cuda", number)
 
 
 @contextmanager

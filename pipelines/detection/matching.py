@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torchvision.ops import box_area, box_iou
+from torchvision.ops import box_iou
 
-from pipelines.detection.transforms import Target
+from pipelines.detection.transforms import Target, mostly_inside
 
 MATCHED_IOU = 0.5
 """From this overlap on a detection counts as the object."""
-
-_IGNORED_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +49,11 @@ def counted(prediction: Target, score_threshold: float, ignored: torch.Tensor | 
     """
     boxes = prediction["boxes"]
     keep = (prediction["scores"] > score_threshold) & torch.isfinite(boxes).all(dim=1)
-    if ignored is not None and len(ignored) and len(boxes):
-        left_top = torch.maximum(boxes[:, None, :2], ignored[None, :, :2])
-        right_bottom = torch.minimum(boxes[:, None, 2:], ignored[None, :, 2:])
-        inside = (right_bottom - left_top).clamp(min=0).prod(dim=2).amax(dim=1)
-        keep &= inside <= _IGNORED_SHARE * box_area(boxes)
-    return {name: values[keep] for name, values in prediction.items()}
+    found = {name: values[keep] for name, values in prediction.items()}
+    if ignored is None:
+        return found
+    outside = ~torch.from_numpy(mostly_inside(found["boxes"].numpy(), ignored.numpy()))
+    return {name: values[outside] for name, values in found.items()}
 
 
 def match_labels(detections: Target, truth: Target) -> list[LabelMatches]:

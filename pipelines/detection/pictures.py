@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from pipelines.detection.evaluate import PictureResult
 from pipelines.detection.transforms import MEAN, STD
 
-_WIDTH_PX = 480
+_ENLARGED_PX, _MOST_PX = 480, 960
+"""Small pictures are enlarged by a whole number to this side at most; those with a side beyond the other are shrunk to it."""
 _GAP_PX, _CAPTION_PX = 10, 18
 _PAPER, _INK = "#16181d", "#e8e8e8"
 _TRUE, _DETECTED, _IGNORED = "#35e06f", "#ffb020", "#8a93a3"
@@ -37,7 +38,7 @@ def pictures_sheet(results: Sequence[tuple[PictureResult, torch.Tensor]], classe
         title: Above everything.
     """
     drawn = [(_draw(tensor, result, classes), _caption(result)) for result, tensor in results]
-    width = max((picture.width for picture, _ in drawn), default=_WIDTH_PX)
+    width = max((picture.width for picture, _ in drawn), default=_ENLARGED_PX)
     height = max((picture.height for picture, _ in drawn), default=0) + _CAPTION_PX
     columns = min(4, max(1, len(drawn)))
     rows = -(-len(drawn) // columns)
@@ -63,8 +64,9 @@ def _caption(result: PictureResult) -> str:
 def _draw(tensor: torch.Tensor, result: PictureResult, classes: Sequence[str]) -> Image.Image:
     numbers = tensor.double().numpy().transpose(1, 2, 0) * np.array(STD) + np.array(MEAN)
     picture = Image.fromarray(np.rint(np.clip(numbers, 0, 1) * 255).astype(np.uint8))
-    scale = max(1, _WIDTH_PX // picture.width)
-    picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC)
+    side = max(picture.size)
+    scale = max(1.0, _ENLARGED_PX // side) if side <= _MOST_PX else _MOST_PX / side
+    picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(picture)
     for region in _boxes(result.truth.get("ignored"), scale):
         pen.rectangle(region, outline=_IGNORED, width=1)
@@ -80,7 +82,7 @@ def _draw(tensor: torch.Tensor, result: PictureResult, classes: Sequence[str]) -
     return picture
 
 
-def _boxes(boxes: torch.Tensor | None, scale: int) -> list[tuple[float, float, float, float]]:
+def _boxes(boxes: torch.Tensor | None, scale: float) -> list[tuple[float, float, float, float]]:
     found = []
     for left, top, right, bottom in (boxes * scale).tolist() if boxes is not None else []:
         found.append((left, top, max(left, right - 1), max(top, bottom - 1)))

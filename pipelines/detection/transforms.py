@@ -147,6 +147,7 @@ def transform_sample(
         pipeline: From :func:`training_pipeline` or :func:`validation_pipeline`.
         labels: From :func:`label_map`.
         ignored: Class index of regions to paint over with the mean colour, so that nothing unannotated in them is learnt as background.
+            Objects that lie mostly in one are left out.
 
     Returns:
         The picture, float32 ``(3, height, width)``, normalised; and its target: ``boxes`` float32 ``(m, 4)`` ``[x1, y1, x2, y2]`` in
@@ -166,7 +167,9 @@ def transform_sample(
     boxes, kept = boxes_inside(stored_boxes, width, height)
     remapped = np.array([labels.get(int(index), 0) for index in stored_labels[kept]], dtype=np.int64)
     regions = boxes[stored_labels[kept] == ignored] if ignored is not None else boxes[:0]
-    boxes, remapped = boxes[remapped > 0], remapped[remapped > 0]
+    # What is painted over cannot be seen: it is no object to learn or to find.
+    wanted = (remapped > 0) & ~mostly_inside(boxes, regions)
+    boxes, remapped = boxes[wanted], remapped[wanted]
     if len(regions):
         picture = painted_over(picture, regions)
 
@@ -185,6 +188,23 @@ def transform_sample(
     if ignored is not None:
         target["ignored"] = corners[~is_object]
     return result["image"], target
+
+
+def mostly_inside(boxes: NDArray[np.float32], regions: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which boxes have more than half of their area in one of the regions.
+
+    Args:
+        boxes: ``(n, 4)`` ``[x1, y1, x2, y2]``.
+        regions: ``(k, 4)`` in the same frame.
+
+    Returns:
+        bool ``(n,)``.
+    """
+    if not len(regions):
+        return np.zeros(len(boxes), np.bool_)
+    sides = np.minimum(boxes[:, None, 2:], regions[None, :, 2:]) - np.maximum(boxes[:, None, :2], regions[None, :, :2])
+    shared = np.clip(sides, 0, None).prod(axis=2).max(axis=1)
+    return np.asarray(shared > 0.5 * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
 
 
 def painted_over(picture: NDArray[np.uint8], regions: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -83,6 +83,18 @@ def test_playbook_configurations_differ_in_size_only() -> None:
         ({"classes": ["car", "car"]}, "names a class twice"),
         ({"epochs.more": 1}, "'epochs' is a value, not a section"),
         ({"train": ""}, "train: "),
+        ({"ignored_regions": "blur"}, "ignored_regions: .*'keep' or 'mask', found 'blur'"),
+        ({"on_error": "ignore"}, "on_error: .*'fail' or 'skip', found 'ignore'"),
+        ({"precision": "float8"}, "precision: .*found 'float8'"),
+        ({"pictures.each_epoch": 65}, "pictures.each_epoch: .*less than or equal to 64, found 65"),
+        ({"checkpoints.every_steps": 0}, "checkpoints.every_steps: .*greater than or equal to 1, found 0"),
+        ({"optimizer.momentum": 1}, "optimizer.momentum: .*less than 1, found 1"),
+        ({"seed": -1}, "seed: .*greater than or equal to 0, found -1"),
+        ({"classes": []}, "classes: .*at least 1 item"),
+        (
+            {"model.architecture": "fasterrcnn_mobilenet_v3_large_320_fpn", "model.fpn_channels": 64},
+            "model: backbone_stages and fpn_channels are options of the plain ResNets, not of fasterrcnn_mobilenet_v3_large_320_fpn",
+        ),
     ],
 )
 def test_wrong_values_are_named(overrides: dict[str, Any], message: str) -> None:
@@ -135,6 +147,43 @@ def test_configuration_can_be_printed_in_full() -> None:
     result = CliRunner().invoke(app, ["configs", "playbook"])
     assert result.exit_code == 0
     assert Config.model_validate(yaml.safe_load(result.stdout)).transform.min_area == 32
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (
+            "train",
+            "config train validation view validation-view output project group name wandb seed epochs batch-size width height min-area",
+        ),
+        ("train", "learning-rate architecture base-weights score-threshold device threads workers precision resume allow-changed set json"),
+        ("compare", "config train validation view output group seed epochs set again json"),
+    ],
+)
+def test_help_lists_every_option(command: str, options: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each option stands there, and each with a word of explanation."""
+    monkeypatch.setenv("COLUMNS", "200")
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    lines = [line.strip("│ *") for line in result.stdout.splitlines()]
+    for option in options.split():
+        assert any(line.startswith(f"--{option} ") and len(line.split()) >= 4 for line in lines), option
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ["fasterrcnn_resnet18_fpn", "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn"],
+)
+def test_lighter_and_newer_variants_go_by_torchvisions_names(architecture: str) -> None:
+    """Each is chosen by name, from the command line too."""
+    assert load_config("playbook", URIS | {"model.architecture": architecture}).model.architecture == architecture
+
+
+def test_set_wins_over_the_option_of_the_same_field() -> None:
+    """Both name the same field; what was refused is the value of --set."""
+    result = CliRunner().invoke(app, ["train", "--train", "a", "--validation", "b", "--width", "96", "--set", "transform.width=7"])
+    assert result.exit_code == 2
+    assert "transform.width: Input should be greater than or equal to 32, found 7" in result.stderr
 
 
 def test_help_does_not_wait_for_torch() -> None:

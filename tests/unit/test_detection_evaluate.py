@@ -1,4 +1,4 @@
-"""The playbook's mean IoU against cases computed by hand."""
+"""The playbook's mean IoU against cases computed by hand, and an evaluation as a whole."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from pipelines.detection.evaluate import evaluate, label_iou, picture_iou
+from pipelines.detection.evaluate import Evaluation, evaluate, label_iou, picture_iou
 
 Box = list[float]
 A: Box = [0, 0, 10, 10]
 A_HALF: Box = [0, 0, 10, 5]  # IoU with A: 50 / 100
 A_SHIFTED: Box = [5, 0, 15, 10]  # IoU with A: 50 / 150
 FAR: Box = [100, 100, 120, 120]
-CAR, BUS = 2, 7
+CAR, VAN, BUS = 2, 3, 7
 
 
 def truth(*rows: tuple[Box, int]) -> dict[str, torch.Tensor]:
@@ -107,27 +107,134 @@ def test_agrees_with_the_definition_written_in_plain_python(found: list[Any], tr
     assert picture_iou(prediction, actual, score_threshold=0.5) == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_picture_worked_by_hand() -> None:
+    """Cars: three detections, two objects, (1 + 1/3) / 2; vans: one of two found exactly, 1; a bus is missed, 0; the mean over labels."""
+    van: Box = [50, 50, 60, 60]
+    found = detections((A, CAR, 0.9), (A_HALF, CAR, 0.8), (FAR, CAR, 0.7), (van, VAN, 0.6), (FAR, BUS, 0.5))
+    true = truth((A, CAR), ([110, 110, 130, 130], CAR), (van, VAN), ([70, 50, 80, 60], VAN), (A, BUS))
+    third = 100 / (400 + 400 - 100)  # FAR with the second car
+    assert picture_iou(found, true, score_threshold=0.5) == pytest.approx(((1 + third) / 2 + 1 + 0) / 3, abs=1e-6)
+
+
+def picture(*found: tuple[Box, int, float]) -> torch.Tensor:
+    """A picture that makes :class:`Detector` find these: their numbers are its pixels."""
+    tensor = torch.zeros(3, 16, 16)
+    for number, (box, label, score) in enumerate(found):
+        tensor[0, number, :6] = torch.tensor([*box, label, score])
+    return tensor
+
+
 class Detector(nn.Module):
-    """Finds a car of the size of A in every bright picture and nothing in a dark one, by torchvision's interface."""
+    """Finds what the pixels of a picture say, by torchvision's interface."""
 
     def forward(self, pictures: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
         assert not self.training
-        return [detections((A, CAR, 0.9), (FAR, BUS, 0.3)) if picture.mean() > 0.5 else detections() for picture in pictures]
+        return [detections(*((row[:4].tolist(), int(row[4]), float(row[5])) for row in tensor[0] if row[4] != 0)) for tensor in pictures]
+
+
+def target(row: int, *rows: tuple[Box, int], ignored: list[Box] | None = None) -> dict[str, torch.Tensor]:
+    found = truth(*rows) | {"image_id": torch.tensor(row)}
+    return found if ignored is None else found | {"ignored": torch.tensor(ignored, dtype=torch.float32).reshape(-1, 4)}
+
+
+PICTURES = [
+    (picture((A, CAR, 0.9), (FAR, BUS, 0.3)), target(40, (A, CAR))),  # perfect
+    (picture(), target(41, (A, CAR))),  # missed
+    (picture((A, CAR, 0.9), (FAR, BUS, 0.6)), target(42, (A_HALF, CAR))),  # half, and a false alarm
+    (picture(), target(43)),  # nothing to find, nothing found
+    (picture((FAR, CAR, 0.8)), target(44)),  # only a false alarm
+]
+
+
+def judged(pictures: list[Any], batch_size: int = 2, **options: Any) -> Evaluation:
+    batches = [tuple(zip(*pictures[place : place + batch_size], strict=True)) for place in range(0, len(pictures), batch_size)]
+    return evaluate(Detector(), batches, device=torch.device("cpu"), labels=range(1, 10), **options)
 
 
 def test_evaluation_is_the_mean_over_pictures() -> None:
-    """Three pictures in two batches with values 1, 0 and 1/2, and two detections above the threshold."""
-    bright, dark = torch.ones(3, 16, 16), torch.zeros(3, 16, 16)
-    batches = [((bright, dark), (truth((A, CAR)), truth((A, CAR)))), ((bright,), (truth((A_HALF, CAR)),))]
+    """The playbook's mean counts silent pictures as 0; the corrected one leaves them out and counts each label of a picture."""
     seen: list[int] = []
-    result = evaluate(Detector(), batches, device=torch.device("cpu"), on_batch=seen.append)
-    assert result.mean_iou == pytest.approx((1 + 0 + 0.5) / 3)
-    assert result.detections_per_picture == pytest.approx(2 / 3)
-    assert result.pictures == 3
-    assert seen == [2, 1]
+    result = judged(PICTURES, on_batch=seen.append)
+    assert result.mean_iou == pytest.approx((1 + 0 + 0.5 / 2 + 0 + 0) / 5)
+    assert result.corrected_iou == pytest.approx((1 + 0 + 0.5 + 0 + 0) / 5)  # labels: car, car, car and bus, (none), car
+    assert result.detections_per_picture == pytest.approx(4 / 5)
+    assert result.pictures == 5
+    assert seen == [2, 2, 1]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5])
+def test_evaluation_does_not_depend_on_the_batch_size(batch_size: int) -> None:
+    """The same pictures in other batches give equal figures, by class and by picture."""
+    one, other = judged(PICTURES), judged(PICTURES, batch_size)
+    assert one.metrics() == other.metrics()
+    assert one.classes == other.classes
+    assert [(item.row, item.corrected_iou, item.playbook_iou) for item in one.by_picture] == [
+        (item.row, item.corrected_iou, item.playbook_iou) for item in other.by_picture
+    ]
 
 
 def test_no_picture_is_an_error() -> None:
     """A mean over nothing is not 0."""
     with pytest.raises(ValueError, match="no picture"):
-        evaluate(Detector(), [], device=torch.device("cpu"))
+        judged([])
+
+
+def test_worst_pictures_come_first_and_silent_ones_not_at_all() -> None:
+    """By corrected IoU, then by misses and false alarms together, then by row."""
+    two_false = (picture((FAR, CAR, 0.8), (A, CAR, 0.8)), target(45))
+    result = judged([*PICTURES, two_false])
+    assert [item.row for item in result.worst(10)] == [45, 41, 44, 42, 40]
+    assert [item.row for item in result.worst(2)] == [45, 41]
+    assert [(item.row, item.true, item.detected, item.found, item.missed, item.false_alarms) for item in result.worst(4)] == [
+        (45, 0, 2, 0, 0, 2),
+        (41, 1, 0, 0, 1, 0),
+        (44, 0, 1, 0, 0, 1),
+        (42, 1, 2, 1, 0, 1),
+    ]
+
+
+def test_classes_have_their_own_figures() -> None:
+    """Precision, recall and the corrected IoU of each class; undefined where there is nothing to divide by."""
+    by_label = {item.label: item for item in judged(PICTURES).classes}
+    car, bus, van = by_label[CAR], by_label[BUS], by_label[VAN]
+    assert (car.true, car.detected, car.found) == (3, 3, 2)
+    assert (car.precision, car.recall) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert car.corrected_iou == pytest.approx((1 + 0 + 0.5 + 0) / 4)
+    assert (bus.precision, bus.recall, bus.corrected_iou, bus.average_precision) == (0.0, None, 0.0, None)
+    assert (van.precision, van.recall, van.corrected_iou, van.average_precision) == (None, None, None, None)
+
+
+def test_without_any_detection_every_figure_is_zero() -> None:
+    """A model that finds nothing: all zero, nothing undefined that COCO could define."""
+    result = judged([(picture(), target(row, (A, CAR))) for row in range(3)])
+    assert (result.mean_iou, result.corrected_iou, result.detections_per_picture) == (0, 0, 0)
+    assert result.metrics()["validation_AP"] == 0
+
+
+def test_pictures_without_objects_leave_average_precision_undefined() -> None:
+    """COCO's figures are left out of the metrics in place of -1; the mean IoUs are 0."""
+    result = judged([PICTURES[3], PICTURES[4]])
+    assert result.metrics() == {"validation_iou": 0.0, "validation_corrected_iou": 0.0}
+
+
+def test_boxes_that_are_no_numbers_do_not_count() -> None:
+    """A model that has diverged gives NaN and infinite boxes: they are neither detections nor errors."""
+    nan, inf = float("nan"), float("inf")
+    spoilt = picture((A, CAR, 0.9), ([nan, 0, 10, 10], CAR, 0.9), ([0, 0, inf, 10], CAR, 0.9), (A, CAR, nan))
+    result, clean = judged([(spoilt, target(0, (A, CAR)))]), judged([(picture((A, CAR, 0.9)), target(0, (A, CAR)))])
+    assert result.metrics() == clean.metrics()
+    assert result.detections_per_picture == 1
+
+
+def test_detections_in_ignored_regions_are_no_false_alarms() -> None:
+    """With ``mask`` a detection that lies mostly in a region counts nowhere; without a region it is a false alarm."""
+    found = picture((A, CAR, 0.9), (FAR, CAR, 0.9))
+    region: Box = [90, 90, 130, 112]  # 12 of FAR's 20 rows
+    masked = judged([(found, target(0, (A, CAR), ignored=[region]))])
+    kept = judged([(found, target(0, (A, CAR)))])
+    assert (masked.corrected_iou, masked.by_picture[0].false_alarms) == (1.0, 0)
+    assert (kept.corrected_iou, kept.by_picture[0].false_alarms) == (0.5, 1)
+    assert masked.coco["AP"] == pytest.approx(1.0)
+
+    half = judged([(found, target(0, (A, CAR), ignored=[[90, 90, 130, 109]]))])  # 9 of 20 rows: not mostly
+    assert half.by_picture[0].false_alarms == 1
