@@ -9,7 +9,7 @@ import typer
 
 from lineage.cli.look import RunName
 from lineage.cli.output import AsJson, print_json, say, table, talk
-from lineage.errors import UsageError
+from lineage.errors import NotFound, UsageError
 from lineage.lookup.runs import get_run
 from lineage.lookup.steps import losses_of, read_steps
 from lineage.model.digest import digest_of_file
@@ -94,11 +94,21 @@ def _wanted(
     if step is not None:
         return f"step-{step}", wanted_step(run, read_steps(ports, run, rank), step)
     if epoch is not None and batch is not None:
-        ordinal = next((number for number, item in enumerate(run.inputs) if item.role == role), 0)
+        ordinal = _input_of(run, role)
         return f"epoch-{epoch}-batch-{batch}", [wanted_batch(run, ordinal, loader_of(run, ordinal, rank), epoch, batch)]
+    if image is not None and not image.is_file():
+        raise NotFound("file", str(image), hint="give the path of one picture")
     picture = None if image is None else digest_of_file(image)
     ordinal, positions = positions_of(ports, run, role, row=row, sample=sample, picture=picture)
     return f"row-{'-'.join(map(str, positions[:3]))}", wanted_row(read_steps(ports, run, rank), ordinal, positions)
+
+
+def _input_of(run: Run, role: str) -> int:
+    for number, item in enumerate(run.inputs):
+        if item.role == role:
+            return number
+    roles = ", ".join(sorted({item.role for item in run.inputs})) or "none"
+    raise NotFound("input", role, detail=f"run {run.id[:12]} has the roles: {roles}", hint="--role names another input")
 
 
 def _list(run: Run, wanted: list[Wanted], *, as_json: bool) -> None:

@@ -51,9 +51,9 @@ class RowDigester:
         own = [digest_of_picture(row[name]) for name in self.encode.pictures]
         return picture_of(own), hashlib.sha256(self.encode([row[name] for name in self.encode.names], own)).digest()
 
-    def picture(self, row: Mapping[str, Any]) -> bytes:
-        """The picture digest alone; annotations may be absent."""
-        return picture_of([digest_of_picture(row[name]) for name in self.encode.pictures])
+    def pictures(self, values: Mapping[str, Sequence[Any]]) -> bytes:
+        """The picture digests alone, 32 bytes a row, one after the other; annotations may be absent."""
+        return _of_rows([[digest_of_picture(item) for item in values[name]] for name in self.encode.pictures])
 
     def encoded(self, row: Mapping[str, Any]) -> tuple[bytes, list[bytes]]:
         """(the byte string that the row's digest covers, contents of its pictures)."""
@@ -66,14 +66,12 @@ class RowDigester:
         encoded = self.encode.rows([values[name] for name in self.encode.names], own)
         sha256 = hashlib.sha256
         rows = b"".join([sha256(row).digest() for row in encoded])
-        match len(own):
-            case 0:
-                pictures = picture_of(()) * len(encoded)
-            case 1:
-                pictures = b"".join(own[0])
-            case _:
-                pictures = b"".join([picture_of(digests) for digests in zip(*own, strict=True)])
-        return RowDigests.of(pictures, rows)
+        return RowDigests.of(_of_rows(own) if own else picture_of(()) * len(encoded), rows)
+
+
+def _of_rows(own: Sequence[Sequence[bytes]]) -> bytes:
+    """Picture digests of rows from those of each picture column, one column or more."""
+    return b"".join(own[0] if len(own) == 1 else [picture_of(digests) for digests in zip(*own, strict=True)])
 
 
 def picture_of(digests: Sequence[bytes]) -> bytes:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lineage.errors import Unavailable
+from lineage.record.steps import whole_number
 
 _FOLDER = "joins"
 _WAIT_S = 120.0
@@ -82,7 +83,7 @@ def group_of_process(store_folder: Path, ordinal: int) -> Group | None:
         store_folder: The store's folder.
         ordinal: How many runs this process began before.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ or (size := int(os.environ.get("WORLD_SIZE", "1"))) < 2:
+    if "TORCHELASTIC_RUN_ID" not in os.environ or (size := whole_number("WORLD_SIZE", 1)) < 2:
         return None
     # The agent that started the processes of this host tells one training from the next where all else is the same.
     agent = os.getppid() if os.environ.get("GROUP_WORLD_SIZE", "1") == "1" else 0
@@ -92,7 +93,7 @@ def group_of_process(store_folder: Path, ordinal: int) -> Group | None:
 
 def is_secondary() -> bool:
     """Whether this is a process of a distributed training other than the first."""
-    return int(os.environ.get("RANK", "0")) > 0 and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return whole_number("RANK", 0) > 0 and whole_number("WORLD_SIZE", 1) > 1
 
 
 def command_of_group() -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ from lineage.model.dataset import InputRecord
 from lineage.ports import DatasetBackend, DatasetReader, ObjectStore
 from lineage.record.archive import ArchiveReader
 from lineage.record.digesting import RowDigester
-from lineage.record.ledger import RowDigests
+from lineage.record.ledger import DIGEST_BYTES, RowDigests
 from lineage.record.reads import ReadLog
 from lineage.record.sharing import Shelf, shared
 from lineage.record.small_columns import SmallColumns, small_columns
@@ -182,20 +182,25 @@ class RecordedView:
 
     def _check(self, digester: RowDigester, positions: Sequence[int], values: dict[str, list[Any]]) -> None:
         is_whole = digester.columns <= values.keys()
-        if not is_whole and not (digester.encode.pictures and set(digester.encode.pictures) <= values.keys()):
+        if is_whole:
+            expected, what = self._digests.rows, "row"
+            found = digester.batch(values).rows.tobytes()
+        elif digester.encode.pictures and set(digester.encode.pictures) <= values.keys():
+            expected, what = self._digests.pictures, "picture of row"
+            found = digester.pictures(values)
+        else:
             return  # annotations alone have no digest of their own
+        if found == expected[list(positions)].tobytes():
+            return
         for offset, position in enumerate(positions):
-            row = {name: column[offset] for name, column in values.items()}
-            if is_whole:
-                expected, found, what = self._digests.rows[position].tobytes(), digester(row)[1], "row"
-            else:
-                expected, found, what = self._digests.pictures[position].tobytes(), digester.picture(row), "picture of row"
-            if found != expected:
-                name = f" ({row['sample_id']})" if isinstance(row.get("sample_id"), str) else ""
+            wanted, seen = expected[position].tobytes(), found[offset * DIGEST_BYTES : (offset + 1) * DIGEST_BYTES]
+            if seen != wanted:
+                sample_id = values["sample_id"][offset] if "sample_id" in values else None
+                name = f" ({sample_id})" if isinstance(sample_id, str) else ""
                 raise IntegrityError(
                     f"{what} {int(self.rows[position])}{name} of {self.record.uri}",
-                    expected=f"sha256:{expected.hex()}",
-                    found=f"sha256:{found.hex()}",
+                    expected=f"sha256:{wanted.hex()}",
+                    found=f"sha256:{seen.hex()}",
                     hint="the stored files were damaged or edited since they were recorded; `lineage verify` lists every such row",
                 )
 

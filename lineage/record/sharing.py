@@ -6,6 +6,7 @@ import mmap
 import multiprocessing.context
 import os
 import tempfile
+import weakref
 from multiprocessing.reduction import DupFd
 from typing import Any
 
@@ -22,6 +23,7 @@ class SharedArray:
     def __init__(self, array: Any) -> None:
         self._shape, self._dtype = array.shape, array.dtype.str
         self._file: Any = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this lives
+        weakref.finalize(self, self._file.close)  # else Python warns of a file that nobody closed
         self._file.write(memoryview(array).cast("B") if array.flags.c_contiguous else array.tobytes())
         self._file.flush()
 

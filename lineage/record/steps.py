@@ -151,7 +151,20 @@ def optimizers_of(optimizer: Any, every: int) -> list[Any]:
 
 def rank_of_process() -> int:
     """Number of this process among those of a distributed training, as ``torchrun`` tells it; 0 when it is alone."""
-    return int(os.environ.get("RANK", "0"))
+    return whole_number("RANK", 0)
+
+
+def whole_number(variable: str, default: int) -> int:
+    """What ``torchrun`` says in an environment variable.
+
+    Raises:
+        UsageError: It is no whole number.
+    """
+    text = os.environ.get(variable, str(default))
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"variable {variable}: expected a whole number, found {text!r}", hint="torchrun sets it") from None
 
 
 def leavings(folder: Path, objects: ObjectStore, run_id: str) -> list[Event]:
@@ -187,7 +200,7 @@ class Steps:
     """
 
     def __init__(self, ports: Ports, run: Run, watcher: Watcher, every: int, note: Callable[[str], None]) -> None:
-        rank, world_size = rank_of_process(), int(os.environ.get("WORLD_SIZE", "1"))
+        rank, world_size = rank_of_process(), whole_number("WORLD_SIZE", 1)
         self._objects = ports.objects
         self._watcher = watcher
         self._watches: list[Watch] = []

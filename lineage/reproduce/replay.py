@@ -40,6 +40,18 @@ class Wanted:
     rows: StepRows
     is_batch: bool
 
+    @property
+    def whole(self) -> tuple[int, ...]:
+        """Positions of the whole batch."""
+        return self.rows.positions if self.record is None or len(self.record.rows) != 1 else self.record.rows[0].positions
+
+    @property
+    def recorded(self) -> str | None:
+        """Digest of the whole batch, hexadecimal; ``None`` when the step log does not tell."""
+        if self.record is None or self.record.batch is None or len(self.record.rows) != 1:
+            return None
+        return self.record.batch.hex()
+
 
 def wanted_step(run: Run, log: StepLog, step: int) -> list[Wanted]:
     """The batches of a step: several when gradients of several passes were added up.
@@ -75,6 +87,8 @@ def wanted_batch(run: Run, ordinal: int, loader: LoaderRecord, epoch: int, numbe
     """
     from lineage.record.order import epoch_batches
 
+    if epoch < 0:
+        raise NotFound("epoch", str(epoch), detail="epochs count from 0")
     batches = epoch_batches(
         loader.rows,
         loader.seed,
@@ -132,7 +146,7 @@ def replay(
         ExecutionFailed: The recorded code failed; its last lines are told.
         IntegrityError: The code that was checked out is not the recorded one.
     """
-    loaders = {number: loader_of(run, number, rank) for number in sorted({item.rows.ordinal for item in wanted})}
+    loaders = {number: loaders_of(run, number, rank) for number in sorted({item.rows.ordinal for item in wanted})}
     if folder.exists() and not (folder / RESULT).is_file():
         raise Conflict(f"{folder} exists and is no replay", hint="give another folder")
     if (reason := code_missing(ports, run)) is not None:
@@ -147,7 +161,7 @@ def replay(
             "out": str(aside.resolve()),
             "root": str(workspace),
             "classes": _classes(run),
-            "loaders": {str(number): loader.model_dump(mode="json") for number, loader in loaders.items()},
+            "loaders": {str(number): [loader.model_dump(mode="json") for loader in found] for number, found in loaders.items()},
             "wanted": [
                 {
                     "name": _name(item),
@@ -155,6 +169,8 @@ def replay(
                     "epoch": item.rows.epoch,
                     "positions": item.rows.positions,
                     "is_batch": item.is_batch,
+                    "whole": item.whole,
+                    "recorded": item.recorded,
                 }
                 for item in wanted
             ],
@@ -173,7 +189,12 @@ def replay(
 
 
 def loader_of(run: Run, ordinal: int, rank: int) -> LoaderRecord:
-    """How batches of an input were made.
+    """How batches of an input were made; by the loader that was made last when there were several."""
+    return loaders_of(run, ordinal, rank)[0]
+
+
+def loaders_of(run: Run, ordinal: int, rank: int) -> list[LoaderRecord]:
+    """Every way in which batches of an input were made and can be made again, the newest first.
 
     Raises:
         UsageError: They were not made by a loader of ours, or its transform could not be kept.
@@ -184,12 +205,13 @@ def loader_of(run: Run, ordinal: int, rank: int) -> LoaderRecord:
             f"run {run.id[:12]}: batches of input {ordinal} were not made by lineage.training.DataLoader in process {rank}",
             hint="only its batches follow from the record",
         )
-    if found[-1].code_object is None:
+    kept = [item for item in reversed(found) if item.code_object is not None]
+    if not kept:
         raise UsageError(
             f"run {run.id[:12]}: its transform was not kept: {found[-1].code_missing}",
             hint="use functions of a module, or functools.partial of them, in place of lambdas and functions inside functions",
         )
-    return found[-1]
+    return kept
 
 
 def _execute(
@@ -217,7 +239,7 @@ def _execute(
 def _result(run: Run, wanted: Sequence[Wanted], made: dict[str, Any], rank: int, folder: Path, left_out: int) -> Replay:
     steps = []
     for item, answer in zip(wanted, made["made"], strict=True):
-        recorded = None if item.record is None or item.record.batch is None or not item.is_batch else item.record.batch.hex()
+        recorded = item.recorded if item.is_batch else None
         steps.append(
             ReplayedStep(
                 step=None if item.record is None else item.record.step,

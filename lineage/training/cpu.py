@@ -32,10 +32,17 @@ def pin_cpu_capability(wanted: str) -> str | None:
         raise UsageError(
             f"cpu_capability '{wanted}' cannot be pinned", hint=f"known: {', '.join(VARIABLES)}; leave it out to use all the CPU has"
         )
+    before = {name: os.environ.get(name) for name in VARIABLES[wanted.lower()]}
     os.environ.update(VARIABLES[wanted.lower()])
     found = torch.backends.cpu.get_cpu_capability()
     if found.lower() == wanted.lower():
         return None
+    # Else a library that did not look yet would be kept within it, and the others not: no record could say so.
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
     if found.lower() in ("default", "no avx"):
         return f"this CPU has {found} only"
     return f"the libraries use {found} already: an operation ran before it was asked for"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 
-from lineage.errors import Unavailable
+from lineage.errors import Unavailable, UsageError
 from lineage.record.live import LiveRun
+from lineage.record.steps import whole_number
 from lineage.training.cpu import pin_cpu_capability
 from lineage.training.promise import operations_without_deterministic_form, promise
 
@@ -48,11 +49,13 @@ def make_deterministic(
 
     Raises:
         Unavailable: In a reproduction: there are fewer GPUs, or fewer processes, than were recorded.
-        UsageError: The class of CPU instructions is not known.
+        UsageError: The class of CPU instructions, or the precision, is not known.
     """
+    if precision not in get_args(Precision):
+        raise UsageError(f"precision '{precision}' is not known", hint=f"known: {', '.join(get_args(Precision))}")
     recorded = {} if run.repeated is None else run.repeated.determinism
     kind = torch.device(device).type
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = whole_number("WORLD_SIZE", 1)
     if recorded:
         _check_machine(recorded, kind, world_size)
     wanted = recorded.get("threads", threads)
@@ -88,7 +91,7 @@ def make_deterministic(
         "precision": precision,
         "device": kind,
         "world_size": world_size,
-        "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())] if kind == "cuda" else [],
+        "gpus": _gpus_in_use(device) if kind == "cuda" else [],
     }
     _tell(run, settings, None)
     return settings
@@ -123,6 +126,14 @@ def _tell(run: LiveRun, settings: dict[str, Any], operations: tuple[str, ...] | 
     )
     settings |= {"promise": text, "level": level, "because": because}
     run.describe(determinism=settings)
+
+
+def _gpus_in_use(device: str | torch.device) -> list[str]:
+    """Names of the GPUs that this host's processes compute on: one for each."""
+    processes = whole_number("LOCAL_WORLD_SIZE", 1)
+    if processes == 1:
+        return [torch.cuda.get_device_name(device)]
+    return [torch.cuda.get_device_name(number) for number in range(min(processes, torch.cuda.device_count()))]
 
 
 def _check_machine(recorded: dict[str, Any], kind: str, world_size: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from torch.utils.data import default_collate, default_convert
 from lineage.errors import InvalidSource, UsageError
 from lineage.model.steps import LoaderRecord
 from lineage.record.recorded_view import RecordedView
+from lineage.record.steps import whole_number
 from lineage.training.fetching import Collated, Failure, Made, PinnedDataset, Transform
 from lineage.training.order import EpochBatchSampler, EpochSampler
 from lineage.training.pickled_code import pickled_code
@@ -188,12 +188,4 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 def _place_among_processes() -> tuple[int, int]:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return _number("RANK", 0), _number("WORLD_SIZE", 1)
-
-
-def _number(variable: str, default: int) -> int:
-    text = os.environ.get(variable, str(default))
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"variable {variable}: expected a whole number, found {text!r}", hint="torchrun sets it") from None
+    return whole_number("RANK", 0), whole_number("WORLD_SIZE", 1)

@@ -33,14 +33,14 @@ def main(request_file: str) -> None:
     """Make everything that is asked for, and write ``answer.json``."""
     request = json.loads(Path(request_file).read_text(encoding="utf-8"))
     folder, ports = Path(request["out"]), wire()
-    makers: dict[str, _Maker] = {}
+    makers: dict[str, _Makers] = {}
     answers: list[dict[str, Any]] = []
     pictures: list[tuple[Path, str]] = []
     for number, wanted in enumerate(request["wanted"], 1):
         ordinal = str(wanted["ordinal"])
         if ordinal not in makers:
-            makers[ordinal] = _Maker(ports, request, ordinal)
-        answers.append(makers[ordinal].make(wanted, folder, pictures))
+            makers[ordinal] = _Makers(ports, request, ordinal)
+        answers.append(makers[ordinal].fitting(wanted).make(wanted, folder, pictures))
         print(f"{wanted['name']}: {len(wanted['positions'])} rows ({number} of {len(request['wanted'])})", flush=True)  # noqa: T201 - told to the command that started this
     if pictures:
         sheet(pictures, folder / "sheet.png")
@@ -48,11 +48,27 @@ def main(request_file: str) -> None:
     (folder / "answer.json").write_text(json.dumps({"made": answers, "notes": notes}), encoding="utf-8")
 
 
-class _Maker:
-    """Makes samples and batches of one input."""
+class _Makers:
+    """One for each loader of an input. The step log names the input only; with several loaders the batch's digest tells which it was."""
 
     def __init__(self, ports: Ports, request: dict[str, Any], ordinal: str) -> None:
-        self._loader = LoaderRecord.model_validate(request["loaders"][ordinal])
+        self._makers = [_Maker(ports, request, ordinal, loader) for loader in request["loaders"][ordinal]]
+
+    def fitting(self, wanted: dict[str, Any]) -> _Maker:
+        """The one that makes the recorded batch; the newest when none does, or nothing was recorded."""
+        if len(self._makers) > 1 and wanted["recorded"] is not None:
+            for place, maker in enumerate(self._makers):
+                if maker.digest(wanted["epoch"], wanted["whole"]) == wanted["recorded"]:
+                    self._makers.insert(0, self._makers.pop(place))  # the next batch is probably its, too
+                    break
+        return self._makers[0]
+
+
+class _Maker:
+    """Makes samples and batches of one input as one loader did."""
+
+    def __init__(self, ports: Ports, request: dict[str, Any], ordinal: str, loader: dict[str, Any]) -> None:
+        self._loader = LoaderRecord.model_validate(loader)
         run = ports.runs.get(request["run"])
         # Rows are compared with their digests as they are read: no need to read all of them first.
         self._view, _ = open_recorded(
@@ -67,18 +83,26 @@ class _Maker:
         self._classes: list[str] = request["classes"]
         self._watcher = TorchWatcher()
 
+    def digest(self, epoch: int | None, positions: Sequence[int]) -> str | None:
+        """Digest of a batch; ``None`` when this loader's transform cannot make it."""
+        try:
+            samples = self._without_failures(self._dataset.__getitems__([(epoch or 0, position) for position in positions]))
+        except LineageError:
+            return None
+        return self._watcher.digest(self._batch([sample for _, sample in samples])).hex()
+
+    def _batch(self, values: list[Any]) -> Any:
+        return self._collate(values[0] if self._loader.batch_size is None else values)
+
     def make(self, wanted: dict[str, Any], folder: Path, pictures: list[tuple[Path, str]]) -> dict[str, Any]:
         """One batch, or the samples of one."""
         epoch, positions = wanted["epoch"], wanted["positions"]
         # Read outside an epoch by the loop itself: no transform of a loader was called.
-        samples = self._dataset.__getitems__([(epoch or 0, position) for position in positions])
-        for _, sample in samples:
-            if isinstance(sample, Failure):
-                sample.raise_it()
-        values = [sample for _, sample in samples]
+        samples = self._without_failures(self._dataset.__getitems__([(epoch or 0, position) for position in positions]))
+        positions, values = [position for position, _ in samples], [sample for _, sample in samples]
         digest, tensors = None, None
         if wanted["is_batch"]:
-            batch = self._collate(values[0] if self._loader.batch_size is None else values)
+            batch = self._batch(values)
             digest = self._watcher.digest(batch).hex()
             tensors = f"{wanted['name']}.pt"
             torch.save(batch, folder / tensors)
@@ -88,6 +112,14 @@ class _Maker:
             for place, (value, row) in enumerate(zip(values, raw, strict=True))
         ]
         return {"digest": digest, "tensors": tensors, "samples": made, "values": self._values.told}
+
+    def _without_failures(self, samples: Sequence[tuple[int, Any]]) -> list[tuple[int, Any]]:
+        """Rows that the loader left out are left out again; any other failure is raised."""
+        good = [(position, sample) for position, sample in samples if not isinstance(sample, Failure)]
+        for _, sample in samples:
+            if isinstance(sample, Failure) and not (good and sample.is_its_own and self._loader.on_error == "skip"):
+                sample.raise_it()
+        return good
 
     def _drawn(
         self, name: str, place: int, value: Any, row: dict[str, Any], folder: Path, pictures: list[tuple[Path, str]]

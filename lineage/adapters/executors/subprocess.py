@@ -46,6 +46,9 @@ class SubprocessExecutor:
         except BaseException:
             _end(child, whole_group=on_line is not None)
             raise
+        finally:
+            if child.stdout is not None:
+                child.stdout.close()
         return status if status >= 0 else 128 - status
 
 
