@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
-from lineage.cli.output import out, size, table, talk, when
+from lineage.cli.output import out, table, talk, when
+from lineage.cli.render_outputs import output_lines, summed_up
 from lineage.lookup.data import Inherited
 from lineage.lookup.models import ModelUse
 from lineage.model.comparison import Comparison
@@ -57,9 +58,8 @@ def run(item: Run, points: Sequence[MetricPoint]) -> None:
         )
     if points:
         _line("metrics", f"{len(points)} points of {len({name for point in points for name in point.values})} metrics")
-    for artifact in item.outputs:
-        _line("output", f"{artifact.name} ({artifact.kind}, {size(artifact.size_bytes)}) {artifact.digest}")
-        _line("", artifact.path)
+    for heading, text in output_lines(item.outputs):
+        _line(heading, text)
     for tracker, called in item.trackers.items():
         _line(tracker, ", ".join(f"{name} {value}" for name, value in called.items() if value))
     if item.reproduces:
@@ -148,7 +148,7 @@ def verification(item: Verification) -> None:
 def comparison(item: Comparison) -> None:
     """What was compared, on stdout."""
     console = out()
-    for change in item.changes:
+    for change in summed_up(item.changes):
         mark, word = (_MARK["none"], "same") if change.same else (_MARK["blocker"], "different")
         console.print(
             f"  {mark} {escape(change.subject):<18} {word:<10} {escape(change.original)} · {escape(change.replica)}", soft_wrap=True

@@ -1,0 +1,39 @@
+"""A run's outputs for people: what there are many of in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lineage.cli.output import size
+from lineage.model.comparison import Change
+from lineage.model.run import Artifact
+
+_LISTED = 3
+
+
+def output_lines(outputs: Sequence[Artifact]) -> Iterator[tuple[str, str]]:
+    """(heading, text) of each line; models first, kinds with many files summed up."""
+    kinds = list(dict.fromkeys(item.kind for item in outputs))
+    for kind in sorted(kinds, key=lambda kind: kind != "model"):
+        found = [item for item in outputs if item.kind == kind]
+        if len(found) <= _LISTED:
+            for item in found:
+                yield "output", f"{item.name} ({item.kind}, {size(item.size_bytes)}) {item.digest}"
+                yield "", item.path
+        else:
+            names = f"{found[0].name} … {found[-1].name}"
+            yield "outputs", f"{len(found)} of kind {kind} ({size(sum(item.size_bytes for item in found))}): {names}"
+
+
+def summed_up(changes: Sequence[Change]) -> Iterator[Change]:
+    """The same comparison, with outputs that are equal in one line when they are many."""
+    equal = [change for change in changes if change.same and change.subject.startswith("output ")]
+    if len(equal) <= _LISTED:
+        yield from changes
+        return
+    count = f"{len(equal)} files"
+    for change in changes:
+        if change is equal[0]:
+            yield change.model_copy(update={"subject": "outputs", "original": count, "replica": count})
+        elif change not in equal:
+            yield change
