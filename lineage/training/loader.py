@@ -15,6 +15,7 @@ from lineage.model.steps import LoaderRecord
 from lineage.record.recorded_view import RecordedView
 from lineage.record.steps import whole_number
 from lineage.training.fetching import Collated, Failure, Made, PinnedDataset, Transform
+from lineage.training.memory import WorkerStart
 from lineage.training.order import EpochBatchSampler, EpochSampler
 from lineage.training.pickled_code import pickled_code
 
@@ -97,6 +98,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             # Without worker processes a thread reads ahead.
             through = iter if num_workers else rows.read_ahead
             order = {"batch_sampler": EpochBatchSampler(self._epochs, batch_size, drop_last, self._record.world_size, through)}
+        if num_workers:
+            options["worker_init_fn"] = WorkerStart(options.get("worker_init_fn"))
         super().__init__(
             rows,
             num_workers=num_workers,
