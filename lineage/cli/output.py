@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from pydantic_core import to_json
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -61,8 +61,8 @@ def fail(error: LineageError) -> None:
 
 
 def print_json(value: Any) -> None:
-    """JSON on stdout."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """JSON on stdout. Numbers that JSON does not know are texts: ``"NaN"``, ``"Infinity"``, ``"-Infinity"``."""
+    typer.echo(to_json(value, indent=2, inf_nan_mode="strings").decode())
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
