@@ -23,7 +23,7 @@ TARGET = Path(__file__).with_name("cli.md")
 VERDICTS = {
     0: ["done; of `reproduce`: `identical`, or `equivalent` within a calibrated tolerance; of `leaks`: `clean`; of `verify`: intact"],
     1: ["of `reproduce` and `diff --exit-code`: something differs (`diverged`); of `leaks`: evaluated rows were trained on"],
-    3: ["of `reproduce` and `leaks`: `inconclusive`"],
+    3: ["of `reproduce` and `leaks`: `inconclusive`; of `calibrate`: a repetition did not end well"],
     130: ["interrupted with Ctrl-C"],
 }
 

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lineage.errors import UsageError
 
 STORE_FOLDER = ".lineage"
+
+
+def _keys_folder() -> Path:
+    named = os.environ.get("LINEAGE_KEYS")
+    if named:
+        return Path(named).expanduser().absolute()
+    # Not Path.home(): it fails where an account has no home, and nobody asked for a key yet.
+    return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")) / "lineage" / "keys"
+
+
+def _signing_key() -> str:
+    return os.environ.get("LINEAGE_SIGN") or "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +32,15 @@ class Settings:
         store: ``LINEAGE_STORE``: a folder, or ``postgresql://…`` for records in PostgreSQL.
         folder: Local folder for objects, locks, caches and workspaces (``LINEAGE_FOLDER``; the store itself when that is a folder).
         project: ``LINEAGE_PROJECT``: project of runs that name none.
+        keys: ``LINEAGE_KEYS``: folder of the keys that sign records and of those that are trusted (the user's configuration folder).
+        sign: ``LINEAGE_SIGN``: name of the key that signs every run when it ends, where there is such a key; ``off`` for none.
     """
 
     store: str
     folder: Path
     project: str = "default"
+    keys: Path = field(default_factory=_keys_folder)
+    sign: str = field(default_factory=_signing_key)
 
 
 def load_settings(start: Path | None = None) -> Settings:

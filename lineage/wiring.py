@@ -12,13 +12,14 @@ from typing import Any
 from lineage.adapters.environment.local import LocalEnvironmentProbe
 from lineage.adapters.executors.subprocess import SubprocessExecutor
 from lineage.adapters.objects.folder import FolderObjectStore
+from lineage.adapters.signing.ed25519 import FolderKeyring
 from lineage.adapters.source.git import GitSourceControl
 from lineage.adapters.stores.database import Database
 from lineage.adapters.stores.liveness import FileLiveness
 from lineage.adapters.stores.row_index import SqlRowIndex
 from lineage.adapters.stores.sql import SqlRunStore
 from lineage.errors import MissingExtra, UsageError
-from lineage.ports import DatasetBackend, Exporter, Importer, Pictures, Ports, Tracker, Watcher
+from lineage.ports import DatasetBackend, EnvironmentBuilder, Exporter, Importer, Pictures, Ports, Tracker, Watcher
 from lineage.record.steps import leavings
 from lineage.settings import Settings, load_settings
 
@@ -34,6 +35,7 @@ def wire(settings: Settings | None = None) -> Ports:
     is_new = not folder.exists()
     database = _database(settings)
     objects = FolderObjectStore(folder / "objects")
+    probe = LocalEnvironmentProbe(folder / "cache")
     if is_new:
         _keep_out_of_git(folder)
     return Ports(
@@ -44,12 +46,20 @@ def wire(settings: Settings | None = None) -> Ports:
         datasets=functools.partial(_dataset_backend, folder),
         pictures=_pictures,
         source=GitSourceControl(),
-        environment=LocalEnvironmentProbe(folder / "cache"),
+        environment=probe,
+        environments=functools.partial(_environments, folder, objects, probe),
         executor=SubprocessExecutor(),
         trackers={"wandb": functools.partial(_wandb, folder)},
         watcher=_watcher,
+        keys=keyring(settings),
         folder=folder,
     )
+
+
+def keyring(settings: Settings | None = None) -> FolderKeyring:
+    """The keys of this account. Needs no store."""
+    settings = settings or load_settings()
+    return FolderKeyring(settings.keys, settings.sign)
 
 
 def importer(name: str) -> Importer:
@@ -95,6 +105,12 @@ def _dataset_backend(folder: Path) -> DatasetBackend:
     from lineage.adapters.datasets.choose import ChoosingBackend  # NumPy comes with it
 
     return ChoosingBackend(folder / "cache")
+
+
+def _environments(folder: Path, objects: FolderObjectStore, probe: LocalEnvironmentProbe) -> EnvironmentBuilder:
+    from lineage.adapters.environment.uv import UvEnvironmentBuilder  # not needed by a run that is recorded
+
+    return UvEnvironmentBuilder(folder / "environments", objects, probe)
 
 
 def _pictures() -> Pictures:

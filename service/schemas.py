@@ -55,7 +55,7 @@ class RunBrief(_Answer):
 
     Attributes:
         reproduces: Id of the run that this one was made to repeat.
-        verdicts: How reproductions of this run came out, oldest first.
+        verdicts: How reproductions of the whole run came out, oldest first.
         fingerprint: Digest of everything that should decide the result.
     """
 
@@ -276,7 +276,7 @@ def brief(run: Run) -> RunBrief:
         inputs=inputs_of(run.inputs),
         outputs=_outputs_of(run),
         reproduces=run.reproduces,
-        verdicts=tuple(item.verdict for item in run.reproductions),
+        verdicts=tuple(item.verdict for item in run.reproductions if item.checked is None),
         fingerprint=run.fingerprint,
     )
 

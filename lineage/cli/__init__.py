@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from lineage.cli import diff, doctor, impact, keep, leaks, look, replay, reproduce, run, serve, steps, upload, view
+from lineage.cli import bundle, calibrate, diff, doctor, impact, keep, keys, leaks, look, replay, reproduce, run, serve, steps, upload, view
 from lineage.cli.output import fail
 from lineage.errors import LineageError, UsageError
 
@@ -56,7 +56,10 @@ diff.register(app)
 steps.register(app)
 replay.register(app)
 reproduce.register(app)
+calibrate.register(app)
 keep.register(app)
+bundle.register(app)
+keys.register(app)
 serve.register(app)
 doctor.register(app)
 

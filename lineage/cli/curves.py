@@ -14,15 +14,16 @@ Series = Sequence[tuple[int, float]]
 """(step, value) in the order of the calls."""
 
 
-def curves(name: str, a: Series, b: Series) -> str | None:
+def curves(name: str, a: Series, b: Series, extent: Sequence[int] = ()) -> str | None:
     """Both series over their steps, ``a`` dashed and ``b`` solid; ``None`` when neither has two finite values.
 
-    Values that are not finite part a curve. Long series are drawn by the lowest and highest value of each stretch.
+    Values that are not finite part a curve. Long series are drawn by the lowest and highest value of each stretch. Steps of ``extent`` are
+    inside the drawing, so that several can be laid below one another.
     """
     finite = [point for point in (*a, *b) if math.isfinite(point[1])]
     if max(sum(math.isfinite(value) for _, value in series) for series in (a, b)) < 2:
         return None
-    steps, values = [step for step, _ in finite], [value for _, value in finite]
+    steps, values = [*(step for step, _ in finite), *extent], [value for _, value in finite]
     x = _scale(min(steps), max(steps), _LEFT, _RIGHT)
     y = _scale(min(values), max(values), _BOTTOM, _TOP)
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(_words(name, a, b))}">']

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from lineage.cli.output import AsJson, print_json, progress_bars, say
+from lineage.cli.output import AsJson, print_json, progress_bars, say, size
 from lineage.errors import IntegrityError, LineageError
 from lineage.lookup.runs import find_runs
 from lineage.model.dataset import InputRecord
@@ -81,6 +81,20 @@ def _store() -> list[Finding]:
     kept = len(list(workspaces.iterdir())) if workspaces.is_dir() else 0
     if kept:
         findings.append(Finding("workspaces", "ok", f"{kept} kept in {workspaces}; delete those you have looked at"))
+    return [*findings, *_environments(ports)]
+
+
+def _environments(ports: Ports) -> list[Finding]:
+    builder = ports.environments()
+    try:
+        findings = [Finding("uv", "ok", builder.program())]
+    except LineageError as error:
+        findings = [Finding("uv", "absent", error.message, error.hint)]
+    kept = builder.all()
+    if kept:
+        total = size(sum(item.size_bytes for item in kept))
+        hint = "lineage gc --environments deletes them"
+        findings.append(Finding("environments", "ok", f"{len(kept)} rebuilt ({total}, most of it shared with uv's cache)", hint))
     return findings
 
 
@@ -101,7 +115,7 @@ def _data(ports: Ports, runs: Sequence[Run]) -> list[Finding]:
     findings: list[Finding] = []
     versions: dict[tuple[str, str, str], list[tuple[Run, InputRecord]]] = {}
     for run in runs:
-        for item in run.inputs:
+        for item in run.inputs if ports.runs.origin(run.id) is None else ():  # addresses of others are not opened
             versions.setdefault((item.uri, item.branch, item.commit_id), []).append((run, item))
     for (uri, _, commit_id), uses in versions.items():
         findings += _version(ports, uri, commit_id, uses)

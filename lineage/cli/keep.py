@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lineage.cli import render
+from lineage.cli.bundle import open_run
 from lineage.cli.look import RunName
 from lineage.cli.output import AsJson, print_json, progress_bars, say, size
 from lineage.cli.reproduce import by_role
@@ -31,22 +32,27 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Run id, or a unique prefix of one.")] = None,
+    context: typer.Context,
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Run id, or a unique prefix of one; or a file made by lineage bundle.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every run of the store; what several runs share is checked once.")] = False,
     full: Annotated[bool, typer.Option("--full/--quick", help="Every byte of data and objects, or names, log files and counts.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Is everything a record relies on still there and the same: record, code, data, objects? Nothing is executed.
 
-    Data that are gone count as there when an archive holds them. Exit code 0 when all is intact, 9 when something is missing or changed.
+    Data that are gone count as there when an archive holds them. Signatures are checked, and by whom they are is told. Exit code 0 when all
+    is intact, 9 when something is missing or changed.
     """
     if (run is None) != every:
         raise UsageError("give a run, or --all", hint="lineage verify RUN · lineage verify --all --quick")
-    ports = wire()
+    opened = None if run is None else open_run(context, run)
+    ports = wire() if opened is None else opened.ports
     with progress_bars() as progress:
         verifier = Verifier(ports, "full" if full else "quick", progress)
-        if run is not None:
-            found = [verifier.verify(get_run(ports.runs, ports.liveness, run))]
+        if opened is not None:
+            found = [verifier.verify(opened.run)]
         else:
             runs = find_runs(ports.runs, ports.liveness, RunQuery())
             found = []
@@ -110,6 +116,9 @@ def archive(run: RunName, as_json: AsJson = False) -> None:
 
 def gc(
     plan: Annotated[bool, typer.Option("--plan", help="Say what would go, and stop.")] = False,
+    environments: Annotated[
+        bool, typer.Option("--environments", help="Also delete rebuilt environments; they can be built again.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete objects that nothing relies on: left by interrupted work, or replaced.
@@ -120,6 +129,8 @@ def gc(
     with progress_bars() as progress:
         found = plan_tidying(ports, progress)
         freed = 0 if plan else tidy(ports, found)
+        if environments and not plan:
+            freed += sum(ports.environments().delete(Path(folder)) for folder, _ in found.environments)
     if as_json:
         print_json(asdict(found) | {"unneeded_bytes": found.unneeded_bytes, "freed_bytes": freed})
         return
@@ -130,5 +141,8 @@ def gc(
     say("done", f"{what} would go" if plan else f"{what} deleted")
     for digest, size_bytes in found.unneeded if plan else ():
         typer.echo(f"{digest}\t{size_bytes}")
+    if found.environments:
+        built = f"{len(found.environments)} rebuilt environments ({size(sum(size_bytes for _, size_bytes in found.environments))})"
+        say("done", f"{built} {'would go' if plan else 'deleted'}" if environments else f"{built} are kept; --environments deletes them")
     if found.workspaces:
         say("done", f"{len(found.workspaces)} workspaces of reproductions are kept in {ports.folder / 'workspaces'}; delete them yourself")

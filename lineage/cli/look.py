@@ -15,7 +15,7 @@ from lineage.cli.output import AsJson, print_json, say, table, when
 from lineage.errors import UsageError
 from lineage.lookup.data import Inherited, inherited_by, rows_of
 from lineage.lookup.models import ModelUse, models_of_dataset, models_with, occurrences_of
-from lineage.lookup.runs import find_runs, get_run, runs_behind
+from lineage.lookup.runs import find_runs, runs_behind
 from lineage.model.dataset import InputRecord
 from lineage.model.run import Run, RunState
 from lineage.ports import RunQuery
@@ -60,7 +60,7 @@ def runs(
             when(run.started_at),
             "" if run.duration_s is None else f"{run.duration_s:.1f} s",
             ", ".join(f"{item.role}: {item.rows} rows" for item in run.inputs),
-            ", ".join(sorted({item.verdict for item in run.reproductions})),
+            ", ".join(sorted({item.words for item in run.reproductions})),
         ]
         for run in found
     ]
@@ -69,10 +69,16 @@ def runs(
         say("done", f"the newest {limit}; --limit shows more")
 
 
-def show(run: RunName, as_json: AsJson = False) -> None:
+def show(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or a unique prefix of one; or a file made by lineage bundle.")],
+    as_json: AsJson = False,
+) -> None:
     """Show everything recorded of a run."""
-    ports = wire()
-    found = get_run(ports.runs, ports.liveness, run)
+    from lineage.cli.bundle import open_run  # it shares this module's arguments
+
+    opened = open_run(context, run)
+    ports, found = opened.ports, opened.run
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from rich.markup import escape
 
 from lineage.cli.output import out, table, talk, when
-from lineage.cli.render_outputs import output_lines, summed_up
+from lineage.cli.render_outputs import output_lines
 from lineage.lookup.data import Inherited
 from lineage.lookup.models import ModelUse
-from lineage.model.comparison import Comparison
 from lineage.model.dataset import InputRecord
 from lineage.model.plan import Plan
 from lineage.model.run import MetricPoint, RowsRead, Run
+from lineage.model.signing import key_id
 from lineage.model.verification import Verification
 
-_MARK = {"none": "[green]✓[/green]", "note": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "blocker": "[red]✗[/red]"}
+MARK = {"none": "[green]✓[/green]", "note": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "blocker": "[red]✗[/red]"}
 
 
 def _line(label: str, text: str, *, indent: int = 0) -> None:
@@ -65,7 +65,12 @@ def run(item: Run, points: Sequence[MetricPoint]) -> None:
     if item.reproduces:
         _line("reproduces", item.reproduces)
     for again in item.reproductions:
-        _line("reproduced", f"{again.verdict} by {again.run_id[:12]} at {when(again.at)} UTC")
+        _line("reproduced", f"{again.words} by {again.run_id[:12]} at {when(again.at)} UTC")
+    if item.calibration is not None:
+        found = "equal bit for bit" if item.calibration.is_deterministic else "they differ; `lineage show --json` has the spreads"
+        _line("calibrated", f"by {len(item.calibration.run_ids)} repetitions at {when(item.calibration.at)} UTC: {found}")
+    for signature in item.signatures:
+        _line("signed", f"with key {key_id(bytes.fromhex(signature.public_key))[7:23]}; `lineage verify` checks it")
     for note in item.notes:
         _line("note", note)
     _line("fingerprint", item.fingerprint)
@@ -126,7 +131,7 @@ def plan(item: Plan) -> None:
     console.print(f"plan for run [bold]{item.run_id[:12]}[/bold]")
     for ingredient in item.ingredients:
         console.print(
-            f"  {_MARK[ingredient.severity]} {escape(ingredient.name):<18} {ingredient.status:<10} {escape(ingredient.found)}",
+            f"  {MARK[ingredient.severity]} {escape(ingredient.name):<18} {ingredient.status:<10} {escape(ingredient.found)}",
             soft_wrap=True,
         )
         if ingredient.name == "command":
@@ -139,26 +144,7 @@ def verification(item: Verification) -> None:
     """What was verified of a run, on stdout."""
     out().print(f"[bold]run {item.run_id}[/bold]  {escape(item.run_name)}", soft_wrap=True)
     for check in item.checks:
-        mark = _MARK["none" if check.status == "intact" else "blocker"]
+        mark = MARK["none" if check.status == "intact" else "blocker"]
         out().print(f"  {mark} {escape(check.subject):<18} {check.status:<10} {escape(check.found)}", soft_wrap=True)
         for line in check.detail:
             out().print(f"      {escape(line)}", soft_wrap=True)
-
-
-def comparison(item: Comparison) -> None:
-    """What was compared, on stdout."""
-    console = out()
-    for change in summed_up(item.changes):
-        mark, word = (_MARK["none"], "same") if change.same else (_MARK["blocker"], "different")
-        console.print(
-            f"  {mark} {escape(change.subject):<18} {word:<10} {escape(change.original)} · {escape(change.replica)}", soft_wrap=True
-        )
-        if change.detail:
-            console.print(f"      {escape(change.detail)}", soft_wrap=True)
-    if item.likely_causes:
-        console.print("likely causes, likeliest first:")
-        for cause in item.likely_causes:
-            console.print(f"  - {escape(cause)}", soft_wrap=True)
-    console.print("not checked:")
-    for line in item.not_checked:
-        console.print(f"  - {escape(line)}", soft_wrap=True)

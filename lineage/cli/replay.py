@@ -38,6 +38,9 @@ def replay_command(
     list_only: Annotated[bool, typer.Option("--list", help="Only list the steps that saw it; nothing is executed.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="At most so many sightings are made again.")] = 24,
     rank: Annotated[int, typer.Option(help="Which process of a distributed training.")] = 0,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Execute the code of a record that came from elsewhere and that nobody trusted signed.")
+    ] = False,
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="Where pictures and tensors go; else inside the store.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -70,6 +73,7 @@ def replay_command(
         folder=folder,
         variables=child_variables(settings),
         left_out=len(wanted) - len(shown),
+        is_vouched=yes,
         on_line=lambda line: talk().print(f"  │ {line}", markup=False, soft_wrap=True),
     )
     if as_json:

@@ -12,7 +12,7 @@ from lineage.lookup.environments import compare_environments
 from lineage.lookup.results import changed_values, compare_results
 from lineage.lookup.steps import compare_steps
 from lineage.model.code import CodeVersion
-from lineage.model.difference import CodeDifference, DataDifference, Difference, RunSide, ValueChange
+from lineage.model.difference import CodeDifference, DataDifference, Difference, FileChange, RunSide, ValueChange
 from lineage.model.run import MetricPoint, Run
 from lineage.ports import Ports, Progress, SourceControl, no_progress
 from lineage.record.metrics import NOT_COMPARED
@@ -34,7 +34,7 @@ def diff_runs(ports: Ports, a: Run, b: Run, *, rows: int = 20, role: str | None 
         IntegrityError: An object is not what its record says.
     """
     data = diff_data(ports, a, b, rows=rows, role=role, progress=progress)
-    code = _code(ports.source, a.code, b.code)
+    code = _code(ports.source, a, b)
     configuration, weights = _configuration(a, b), _base_weights(a, b)
     environment = compare_environments(a.environment, b.environment)
     metrics_a, metrics_b = ports.runs.metrics(a.id), ports.runs.metrics(b.id)
@@ -67,18 +67,33 @@ def _side(run: Run) -> RunSide:
     )
 
 
-def _code(source: SourceControl, a: CodeVersion | None, b: CodeVersion | None) -> CodeDifference:
+def _code(source: SourceControl, run_a: Run, run_b: Run) -> CodeDifference:
+    a, b = run_a.code, run_b.code
+    loaded = _loaded(run_a, run_b)
     if a is None or b is None:
+        is_loose = a is b is None and run_a.loaded is not None and run_b.loaded is not None
+        if is_loose:
+            return CodeDifference(is_same=not loaded, a=None, b=None, files=loaded)
         return CodeDifference(is_same=False, a=_short(a), b=_short(b), files=None, reason="no code was recorded")
-    if a.tree_sha == b.tree_sha:
-        return CodeDifference(is_same=True, a=_short(a), b=_short(b))
+    if a.content == b.content:
+        return CodeDifference(is_same=not loaded, a=_short(a), b=_short(b), files=loaded)
     reason: str | None
     try:
         files = source.changed_files(a, b)
         reason = None if files is not None else source.has(a) or source.has(b)
     except LineageError as error:
         files, reason = None, error.message
-    return CodeDifference(is_same=False, a=_short(a), b=_short(b), files=None if files is None else tuple(files), reason=reason)
+    return CodeDifference(is_same=False, a=_short(a), b=_short(b), files=None if files is None else (*files, *loaded), reason=reason)
+
+
+def _loaded(a: Run, b: Run) -> tuple[FileChange, ...]:
+    """Files of modules that no snapshot holds, where two runs loaded others."""
+    ours, theirs = ({} if run.loaded is None else dict(run.loaded.files) for run in (a, b))
+    return tuple(
+        FileChange(status="added" if path not in ours else "deleted" if path not in theirs else "modified", path=path)
+        for path in sorted(ours.keys() | theirs.keys())
+        if ours.get(path) != theirs.get(path)
+    )
 
 
 def _short(code: CodeVersion | None) -> str | None:

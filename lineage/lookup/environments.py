@@ -62,7 +62,15 @@ def _hardware(a: Environment, b: Environment) -> tuple[tuple[str, str, str], ...
         ("processor", a.cpu, b.cpu),
         ("GPUs", ", ".join(a.gpus) or "none", ", ".join(b.gpus) or "none"),
         ("C library", a.libc, b.libc),
+        # Records of earlier releases do not tell.
+        *((("GPU driver", a.gpu_driver, b.gpu_driver),) if a.gpu_driver and b.gpu_driver else ()),
+        *((("instruction sets", *_unlike(a, b)),) if a.cpu_features and b.cpu_features else ()),
     )
+
+
+def _unlike(a: Environment, b: Environment) -> tuple[str, str]:
+    left, right = set(a.cpu_features), set(b.cpu_features)
+    return ", ".join(sorted(left - right)) or "no others", ", ".join(sorted(right - left)) or "no others"
 
 
 def _same_package(a: Environment, b: Environment, name: str) -> bool:

@@ -5,16 +5,19 @@ Each event is chained to the one before it by digest, so that a changed, missing
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from lineage.errors import IntegrityError
+from lineage.model.calibration import Calibration
+from lineage.model.code import KeptCode, LoadedCode
 from lineage.model.dataset import InputRecord
 from lineage.model.digest import Digest, digest_of_bytes
-from lineage.model.run import Artifact, FindEnvironment, Reproduction, ResumedFrom, RowsRead, Run, RunState, UsedArtifact
+from lineage.model.environment import InstalledCode
+from lineage.model.run import Artifact, FindEnvironment, Reproduction, ResumedFrom, RowsRead, Run, RunState, Signature, UsedArtifact
 from lineage.model.steps import LoaderRecord, StepLogRecord
 
 
@@ -87,6 +90,21 @@ class CodeKept(_Event):
 
     kind: Literal["code_kept"] = "code_kept"
     packs: tuple[Digest, ...]
+    also: KeptCode = KeptCode()
+
+
+class CodeLoaded(_Event):
+    """Which files of modules ran that no snapshot holds."""
+
+    kind: Literal["code_loaded"] = "code_loaded"
+    loaded: LoadedCode
+
+
+class InstalledChecked(_Event):
+    """Loaded files of installed packages were compared with what was installed; packages that no index serves were kept."""
+
+    kind: Literal["installed_checked"] = "installed_checked"
+    installed: InstalledCode
 
 
 class Resumed(_Event):
@@ -127,6 +145,20 @@ class Reproduced(_Event):
     reproduction: Reproduction
 
 
+class Calibrated(_Event):
+    """The run was repeated several times, to learn how much its results differ by themselves. The newest one counts."""
+
+    kind: Literal["calibrated"] = "calibrated"
+    calibration: Calibration
+
+
+class Signed(_Event):
+    """Somebody signed the record, as far as it had got."""
+
+    kind: Literal["signed"] = "signed"
+    signature: Signature
+
+
 Event = Annotated[
     Started
     | Described
@@ -136,11 +168,15 @@ Event = Annotated[
     | LoaderMade
     | StepsLogged
     | CodeKept
+    | CodeLoaded
+    | InstalledChecked
     | Resumed
     | ArtifactMade
     | Noted
     | Ended
-    | Reproduced,
+    | Reproduced
+    | Calibrated
+    | Signed,
     Field(discriminator="kind"),
 ]
 parse_event: TypeAdapter[Event] = TypeAdapter(Event)
@@ -158,7 +194,7 @@ def apply(run: Run | None, event: Event) -> Run:
         return event.run
     if run is None:
         raise ValueError(f"the first event of a record must be 'started', found '{event.kind}'")
-    if run.state is not RunState.running and not isinstance(event, Reproduced | Noted):
+    if run.state is not RunState.running and not isinstance(event, Reproduced | Calibrated | Signed | Noted):
         raise ValueError(f"run {run.id[:12]} is {run.state}; nothing can be added to it any more")
     match event:
         case Described():
@@ -185,7 +221,11 @@ def apply(run: Run | None, event: Event) -> Run:
             others = tuple(log for log in run.step_logs if log.rank != event.log.rank)
             return run.model_copy(update={"step_logs": tuple(sorted((*others, event.log), key=lambda log: log.rank))})
         case CodeKept():
-            return run.model_copy(update={"code_packs": event.packs})
+            return run.model_copy(update={"code_packs": event.packs, "kept_code": event.also})
+        case CodeLoaded():
+            return run.model_copy(update={"loaded": event.loaded})
+        case InstalledChecked():
+            return run.model_copy(update={"installed": event.installed})
         case Resumed():
             return run.model_copy(update={"resumes": event.resumes})
         case ArtifactMade():
@@ -203,8 +243,12 @@ def apply(run: Run | None, event: Event) -> Run:
                     "metrics_digest": event.metrics_digest,
                 }
             )
+        case Signed():
+            return run.model_copy(update={"signatures": (*run.signatures, event.signature)})
         case Reproduced():
             return run.model_copy(update={"reproductions": (*run.reproductions, event.reproduction)})
+        case Calibrated():
+            return run.model_copy(update={"calibration": event.calibration})
 
 
 def _merged(known: tuple[RowsRead, ...], new: RowsRead) -> tuple[RowsRead, ...]:
@@ -226,7 +270,17 @@ def chain_digest(previous: str | None, payload: str) -> str:
 
 
 def replay(events: Iterable[tuple[str, str]], run_id: str, find_environment: FindEnvironment | None = None) -> Run:
-    """Fold stored events and check their chain.
+    """Fold stored events and check their chain; arguments and errors as of :func:`fold`."""
+    run: Run | None = None
+    for _, run in fold(events, run_id, find_environment):  # noqa: B007 - the last one is the record
+        pass
+    if run is None:
+        raise IntegrityError(f"record {run_id[:12]}", expected="at least one event", found="none")
+    return run
+
+
+def fold(events: Iterable[tuple[str, str]], run_id: str, find_environment: FindEnvironment | None = None) -> Iterator[tuple[Event, Run]]:
+    """Every event with the record after it; their chain is checked on the way.
 
     Args:
         events: (payload text, stored chain digest) in order.
@@ -246,7 +300,8 @@ def replay(events: Iterable[tuple[str, str]], run_id: str, find_environment: Fin
                 f"record {run_id[:12]}, event {number}", expected=stored, found=found, hint="the record was altered after it was written"
             )
         try:
-            run = apply(run, parse_event.validate_json(payload, context={"find_environment": find_environment}))
+            event = parse_event.validate_json(payload, context={"find_environment": find_environment})
+            run = apply(run, event)
         except IntegrityError as error:
             raise IntegrityError(
                 f"record {run_id[:12]}, event {number}, {error.what}", expected=error.expected, found=error.found, hint=error.hint
@@ -259,6 +314,4 @@ def replay(events: Iterable[tuple[str, str]], run_id: str, find_environment: Fin
                 hint="it was written by a newer release of dataset-lineage, or made up",
             ) from error
         previous = stored
-    if run is None:
-        raise IntegrityError(f"record {run_id[:12]}", expected="at least one event", found="none")
-    return run
+        yield event, run

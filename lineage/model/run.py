@@ -7,12 +7,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, computed_field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, computed_field, field_validator
 
-from lineage.model.code import CodeVersion
+from lineage.model.calibration import Calibration
+from lineage.model.code import CodeVersion, KeptCode, LoadedCode
 from lineage.model.dataset import InputRecord
 from lineage.model.digest import Digest, digest_of_json
-from lineage.model.environment import Environment
+from lineage.model.environment import Environment, InstalledCode
 from lineage.model.steps import LoaderRecord, StepLogRecord
 
 SCHEMA_VERSION = 1
@@ -108,14 +109,40 @@ class ResumedFrom(BaseModel):
     changed: tuple[str, ...] = ()
 
 
+class Signature(BaseModel):
+    """A signature over a record, as far as it had got.
+
+    Attributes:
+        envelope: Object with the signed statement (``lineage.model.signing``).
+        public_key: The key that made it: Ed25519, 32 bytes as hexadecimal digits. Whose it is, is not said: who trusts it knows.
+        covers: Digest of the last event that it covers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    envelope: Digest
+    public_key: str = Field(pattern=r"^[0-9a-f]{64}$")
+    covers: Digest
+
+
 class Reproduction(BaseModel):
-    """A later run that was made to repeat this one, and how it came out."""
+    """A later run that was made to repeat this one, and how it came out.
+
+    Attributes:
+        checked: The part of the run that the verdict is about, for example ``steps 0 to 99``; ``None`` for the whole.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: str
     verdict: Literal["identical", "equivalent", "diverged", "inconclusive"]
     at: datetime
+    checked: str | None = None
+
+    @property
+    def words(self) -> str:
+        """The verdict with its scope, for people."""
+        return self.verdict if self.checked is None else f"{self.verdict} ({self.checked} only)"
 
 
 class MetricPoint(BaseModel):
@@ -143,6 +170,9 @@ class Run(BaseModel):
         working_directory: Where it was started, relative to the repository's top folder when inside it.
         process_ordinal: How many runs its process had begun before it.
         code_packs: Objects that hold the code's snapshot, for when its repository is lost.
+        kept_code: What else of the code is in the object store: inner repositories, contents of Git LFS files.
+        loaded: Files of modules that ran and that no snapshot holds; ``None`` while that is not known.
+        installed: Which loaded files of installed packages are not what was installed; wheels of packages that no index serves.
         determinism: Settings that decide the bits: seeds taken, thread counts, deterministic algorithms, and the promise they allow.
         reads: Which rows of the inputs were really read, by epoch, as far as it was observed.
         uses: Files of other runs that it started from.
@@ -154,6 +184,8 @@ class Run(BaseModel):
         resumes: The run that this one goes on with, from a checkpoint of it.
         metrics_digest: Over every metric point in order, taken when the run ended.
         reproductions: Later runs made to repeat this one.
+        signatures: By whom it was signed.
+        calibration: How much repetitions of it differed from one another, when that was measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -173,7 +205,10 @@ class Run(BaseModel):
     process_ordinal: int = 0
     code: CodeVersion | None = None
     code_packs: tuple[Digest, ...] = ()
+    kept_code: KeptCode = KeptCode()
+    loaded: LoadedCode | None = None
     environment: Environment | None = None
+    installed: InstalledCode | None = None
     host: str = ""
     user: str = ""
     inputs: tuple[InputRecord, ...] = ()
@@ -193,6 +228,8 @@ class Run(BaseModel):
     resumes: ResumedFrom | None = None
     metrics_digest: Digest | None = None
     reproductions: tuple[Reproduction, ...] = ()
+    calibration: Calibration | None = None
+    signatures: tuple[Signature, ...] = ()
 
     @field_validator("environment", mode="before")
     @classmethod
@@ -214,14 +251,26 @@ class Run(BaseModel):
             {
                 "command": list(self.command),
                 "working_directory": self.working_directory,
-                "tree": None if self.code is None else self.code.tree_sha,
+                "tree": None if self.code is None else self.code.content,
                 "environment": None if self.environment is None else self.environment.digest,
                 "inputs": [[item.role, item.content_digest] for item in self.inputs],
                 "config": self.config,
                 "seed": self.seed,
                 "determinism": self.determinism,
             }
+            | ({"loaded": self.loaded.files} if self.loaded is not None and self.loaded.files else {})
+            | (
+                {"altered": [[item.path, item.digest] for item in altered]}
+                if (altered := self.installed and self.installed.altered)
+                else {}
+            )
         )
+
+    def code_objects(self) -> set[str]:
+        """Digests of all objects that its code needs, where the repository is lost."""
+        files = [*self.kept_code.large, *(() if self.loaded is None else (*self.loaded.outside, *self.loaded.inside))]
+        packages = () if self.installed is None else self.installed.objects()
+        return {item.digest for item in files}.union(self.code_packs, packages, *self.kept_code.inner.values())
 
     def inputs_by_role(self) -> dict[str, list[InputRecord]]:
         """Inputs under their role, in the order of use."""

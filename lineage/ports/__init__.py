@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from lineage.ports.datasets import DatasetBackend, DatasetReader, DatasetWriter, Exporter, Importer, OnError
+from lineage.ports.keys import Keyring
 from lineage.ports.objects import ObjectStore
-from lineage.ports.outside import EnvironmentProbe, Executor, Ports, SourceControl, Step, Tracker
+from lineage.ports.outside import (
+    AlteredInstalled,
+    Buildable,
+    BuiltEnvironment,
+    CachedEnvironment,
+    EnvironmentBuilder,
+    EnvironmentProbe,
+    Executor,
+    Ports,
+    SourceControl,
+    Step,
+    Tracker,
+)
 from lineage.ports.pictures import Pictures
 from lineage.ports.progress import Progress, no_progress
 from lineage.ports.rows import ArtifactEdge, KeyKind, KnownVersion, RowIndex, Sighting
@@ -12,15 +25,21 @@ from lineage.ports.runs import Liveness, RunQuery, RunStore
 from lineage.ports.steps import StepSink, Watch, Watcher
 
 __all__ = [
+    "AlteredInstalled",
     "ArtifactEdge",
+    "Buildable",
+    "BuiltEnvironment",
+    "CachedEnvironment",
     "DatasetBackend",
     "DatasetReader",
     "DatasetWriter",
+    "EnvironmentBuilder",
     "EnvironmentProbe",
     "Executor",
     "Exporter",
     "Importer",
     "KeyKind",
+    "Keyring",
     "KnownVersion",
     "Liveness",
     "ObjectStore",

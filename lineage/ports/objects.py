@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 
 class ObjectStore(Protocol):
@@ -12,6 +12,13 @@ class ObjectStore(Protocol):
 
     def put_bytes(self, content: bytes) -> str:
         """Keep ``content`` and return its digest."""
+
+    def put_stream(self, stream: IO[bytes], size: int, digest: str) -> None:
+        """Keep the next ``size`` bytes of a stream under the digest that they are said to have.
+
+        Raises:
+            IntegrityError: They have another one, or there are fewer; nothing is kept.
+        """
 
     def put_file(self, path: Path) -> tuple[str, int]:
         """Keep a file's content; return its digest and size in bytes."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lineage.model.code import CodeVersion
+from lineage.model.code import CodeFile, CodeVersion
 from lineage.model.dataset import InputRecord
-from lineage.model.environment import Environment
+from lineage.model.environment import Environment, Lock
 from lineage.model.run import Artifact, Run
 from lineage.ports.datasets import DatasetBackend
+from lineage.ports.keys import Keyring
 from lineage.ports.objects import ObjectStore
 from lineage.ports.pictures import Pictures
 from lineage.ports.rows import RowIndex
@@ -33,7 +34,34 @@ class SourceControl(Protocol):
         """
 
     def has(self, code: CodeVersion) -> str | None:
-        """``None`` when the snapshot can be checked out from here, else the reason."""
+        """``None`` when the snapshot can be checked out from here, inner repositories included, else the reason."""
+
+    def lacking(self, code: CodeVersion) -> dict[str, str]:
+        """Path to reason, for each repository of :meth:`CodeVersion.parts` whose snapshot is not at hand."""
+
+    def names(self, code: CodeVersion) -> frozenset[str]:
+        """Paths of all files in the snapshot and in inner ones, relative to the outermost top folder.
+
+        Raises:
+            CaptureError: They cannot be read.
+        """
+
+    def content(self, code: CodeVersion, path: str) -> bytes | None:
+        """What the snapshot has at a path, as a check-out writes it; ``None`` when there is nothing, or the snapshot is lost."""
+
+    def differing(self, code: CodeVersion, paths: Sequence[str]) -> frozenset[str]:
+        """Those of some files of the snapshot that are not what it has, in the folder that it was taken of; each must be there.
+
+        Raises:
+            CaptureError: They cannot be compared.
+        """
+
+    def large_files(self, code: CodeVersion) -> list[tuple[CodeFile, Path | None]]:
+        """Files of which the tree holds a Git LFS pointer only, where the folder held the content; and where that is now, if anywhere.
+
+        Raises:
+            CaptureError: They cannot be listed.
+        """
 
     def changed_files(self, a: CodeVersion, b: CodeVersion) -> list[FileChange] | None:
         """Files that differ between two snapshots, by path; ``None`` when one of them cannot be reached from here (:meth:`has` says why).
@@ -52,23 +80,160 @@ class SourceControl(Protocol):
             CaptureError: The snapshot is not there, or too large to be kept.
         """
 
-    def check_out(self, code: CodeVersion, folder: Path, packs: Sequence[Path] = ()) -> None:
-        """Put the snapshot into a new folder, sharing nothing that could change the original.
+    def check_out(
+        self, code: CodeVersion, folder: Path, packs: Sequence[Path] = (), inner_packs: Mapping[str, Sequence[Path]] | None = None
+    ) -> None:
+        """Put the snapshot and inner ones into a new folder, sharing nothing that could change the original.
 
         Args:
             code: The snapshot.
             folder: New.
             packs: What :meth:`pack` wrote for it and before it, for when its repository is lost.
+            inner_packs: The same for inner repositories, by path.
 
         Raises:
             IntegrityError: The files there do not have the recorded tree.
         """
+
+    def settle(self, code: CodeVersion, folder: Path, paths: Sequence[str]) -> None:
+        """Tell a check-out in ``folder`` that contents of Git LFS files, which were put there since, are no changes.
+
+        Raises:
+            CaptureError: git cannot be told.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class AlteredInstalled:
+    """A file among installed packages that is not what was installed.
+
+    Attributes:
+        package: Who lists it; ``None`` when nobody does.
+        path: Relative to the folder that packages are installed in, with ``/``.
+        file: Where it is.
+    """
+
+    package: str | None
+    path: str
+    file: Path
 
 
 class EnvironmentProbe(Protocol):
     """Knows interpreter, packages and machine."""
 
     def describe(self) -> Environment: ...
+
+    def altered(self, files: Sequence[str] | None = None) -> list[AlteredInstalled]:
+        """Files that are not what their package's list of installed files says, or that no list has.
+
+        Args:
+            files: Those that this process loaded; libraries that it mapped are looked at, too. ``None``: those that runs in this
+                environment are known to have loaded, as they are now.
+
+        Raises:
+            OSError: They cannot be read.
+        """
+
+    def content_key(self, name: str, environment: Environment, without: str | None) -> str | None:
+        """A name for what :meth:`pack` would pack, found without reading it; ``None`` when there is nothing worth a copy."""
+
+    def pack(self, name: str, environment: Environment, without: str | None, folder: Path) -> Path:
+        """Make a wheel of an installed package: installed again, it gives the same list of files. The same files give the same wheel.
+
+        Args:
+            name: The package.
+            environment: This process's own.
+            without: Code of an editable package in this folder is left out: it is kept elsewhere.
+            folder: Gets the wheel.
+
+        Raises:
+            CaptureError: It is too large, files are missing or altered, or there is no list of them.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltEnvironment:
+    """An environment for a reproduction, with exactly the locked packages as far as ``differences`` does not tell otherwise.
+
+    Attributes:
+        python: Its interpreter.
+        probe: Describes it.
+        differences: One sentence for each package that is not as it was recorded.
+        was_there: Whether it had been built before.
+    """
+
+    python: Path
+    probe: EnvironmentProbe
+    differences: tuple[str, ...]
+    was_there: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Buildable:
+    """What building an environment would take.
+
+    Attributes:
+        problems: One sentence for each thing that cannot be had; empty when it can be built.
+        downloads: Whether something is not at hand and would be fetched.
+    """
+
+    problems: tuple[str, ...]
+    downloads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CachedEnvironment:
+    """An environment that was built before.
+
+    Attributes:
+        size_bytes: Of its files; most are shared with the installer's cache and take no space of their own.
+        used_at: When it was last chosen, in seconds since the epoch.
+    """
+
+    folder: Path
+    description: str
+    size_bytes: int
+    used_at: float
+
+
+class EnvironmentBuilder(Protocol):
+    """Builds environments from locks, and keeps them."""
+
+    def program(self) -> str:
+        """What it builds with, and its version.
+
+        Raises:
+            Unavailable: It is not installed.
+        """
+
+    def find(self, lock: Lock) -> BuiltEnvironment | None:
+        """One that was built before and is still as it was then; ``None`` when there is none. One that was altered is deleted.
+
+        Raises:
+            Conflict: It was altered, and a reproduction is running in it.
+            IntegrityError: The lock holds words that are no name, version or address; so, too, in the other methods.
+        """
+
+    def check(self, lock: Lock) -> Buildable:
+        """Whether it could be built. Nothing is installed, and no package's code is executed.
+
+        Raises:
+            Unavailable: There is nothing to build with.
+        """
+
+    def build(self, lock: Lock) -> BuiltEnvironment:
+        """Build it aside, compare it with the lock, and keep it. Two that build the same one at once: the second takes the first one's.
+
+        Raises:
+            Unavailable: An interpreter or a package cannot be had, or there is nothing to build with.
+            IntegrityError: Files are not what their package says.
+        """
+
+    def all(self) -> list[CachedEnvironment]:
+        """Those that are kept."""
+
+    def delete(self, folder: Path) -> int:
+        """Delete one that nobody uses now; return its size in bytes, 0 when it stays. Leftovers of killed builds go, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +254,16 @@ class Step:
 class Executor(Protocol):
     """Executes a command."""
 
-    def execute(self, step: Step, on_line: Callable[[str], None] | None = None) -> int:
-        """Run to the end and return the exit status; lines of output go to ``on_line``, or straight through when ``None``."""
+    def execute(self, step: Step, on_line: Callable[[str], None] | None = None, should_stop: Callable[[], bool] | None = None) -> int:
+        """Run to the end and return the exit status.
+
+        With ``on_line`` the command belongs to this process: however this one ends, killed included, the command is ended too.
+
+        Args:
+            step: The command.
+            on_line: Gets lines of output; they go straight through when ``None``.
+            should_stop: Asked a few times a second, from another thread; once it says yes the command is ended.
+        """
 
 
 class Tracker(Protocol):
@@ -124,8 +297,10 @@ class Ports:
     pictures: Callable[[], Pictures]
     source: SourceControl
     environment: EnvironmentProbe
+    environments: Callable[[], EnvironmentBuilder]
     executor: Executor
     trackers: Mapping[str, Callable[[], Tracker]]
     watcher: Callable[[], Watcher]
+    keys: Keyring
     folder: Path
     """Where workspaces and caches go."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,11 +69,43 @@ class RunStore(Protocol):
             IntegrityError: It is not kept, or no longer what its digest says.
         """
 
+    def environment_text(self, digest: str) -> str:
+        """The text of that environment, as it was written: its digest covers this spelling.
+
+        Raises:
+            IntegrityError: As :meth:`environment`.
+        """
+
+    def adopt(
+        self, run_id: str, events: Sequence[tuple[str, str]], environments: Mapping[str, str], points: Sequence[MetricPoint], source: str
+    ) -> int:
+        """Take over a record that was made elsewhere, letter by letter; everything or nothing.
+
+        A record of this store is never changed by it. One that was taken over before and has grown where it came from grows here, too.
+
+        Args:
+            run_id: Its id.
+            events: (payload text, chain digest) of every event, in order.
+            environments: Texts of the environments that they name, by digest.
+            points: Every metric point.
+            source: Where it comes from (:meth:`origin`).
+
+        Returns:
+            Number of events that are new here.
+
+        Raises:
+            Conflict: Another record has this id, or the two went different ways.
+            IntegrityError: The events are not a whole chain, or an environment or the metrics are not what they name.
+        """
+
+    def origin(self, run_id: str) -> str | None:
+        """Where a record was taken over from; ``None`` for one that this store saw grow."""
+
     def add_metrics(self, run_id: str, points: Sequence[MetricPoint]) -> None:
         """Append metric points, in the order of their calls."""
 
-    def metrics(self, run_id: str) -> list[MetricPoint]:
-        """Every metric point, in the order of the calls."""
+    def metrics(self, run_id: str, skip: int = 0) -> list[MetricPoint]:
+        """Every metric point, in the order of the calls, without the first ``skip``."""
 
     def metrics_digest(self, run_id: str) -> str | None:
         """Digest over every metric point in order (step, time, names and values, bit for bit); ``None`` without any.

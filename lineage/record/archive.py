@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from lineage.errors import IntegrityError, NotFound
 from lineage.model.dataset import DatasetVersion, InputRecord
+from lineage.model.deflated import inflate
 from lineage.model.digest import canonical_json
 from lineage.model.rows import decode_row
 from lineage.model.source import Column
@@ -181,7 +182,7 @@ class ArchiveReader:
         content = self._objects.get_bytes(digest)
         if not content.startswith(_MAGIC):
             raise IntegrityError(f"object {digest[:19]}…", expected="archived rows", found=f"{content[:16]!r}")
-        plain = zlib.decompress(content[len(_MAGIC) :])
+        plain = inflate(content[len(_MAGIC) :], f"object {digest[:19]}…")
         (count,) = struct.unpack_from("<I", plain)
         rows, at = [], 4 + 4 * count
         for length in struct.unpack_from(f"<{count}I", plain, 4):

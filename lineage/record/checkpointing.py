@@ -30,6 +30,7 @@ class Checkpointing:
         note: Adds a sentence to it.
         steps_for: Its step log, by interval.
         logged: Told of metric points that are taken over.
+        last: Name of the checkpoint with which the program ends, when only a part of a run is repeated.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Checkpointing:
         note: Callable[[str], None],
         steps_for: Callable[[int], Steps],
         logged: Callable[[MetricPoint], None],
+        last: str | None = None,
     ) -> None:
         self._ports = ports
         self._run_id = run_id
@@ -51,6 +53,7 @@ class Checkpointing:
         self._note = note
         self._steps_for = steps_for
         self._logged = logged
+        self._last = last
 
     def keep(self, content: bytes, *, step: int, details: Mapping[str, Any]) -> Artifact | None:
         """Keep the state of a training. One that cannot be kept is said so, and training goes on.
@@ -59,6 +62,9 @@ class Checkpointing:
             content: The state.
             step: Optimizer steps done.
             details: Free facts.
+
+        Raises:
+            SystemExit: It was the last that is wanted of a run of which a part is repeated.
         """
         try:
             digest = self._ports.objects.put_bytes(content)
@@ -77,6 +83,8 @@ class Checkpointing:
             details={"step": step} | plain(dict(details), "details"),
         )
         self._append(ArtifactMade(at=datetime.now(UTC), artifact=made))
+        if name == self._last:
+            raise SystemExit(0)  # what follows was not asked for
         return made
 
     def content(self) -> bytes | None:

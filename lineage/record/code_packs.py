@@ -1,22 +1,23 @@
 """A run's code kept apart from its repository, which may be deleted, moved or never pushed.
 
-Objects of a snapshot go into the object store as pack files. A repository's next snapshot adds only what is new; a chain of packs that has
-grown long begins anew.
+Objects of a snapshot go into the object store as pack files, those of inner repositories into packs of their own. A repository's next
+snapshot adds only what is new; a chain of packs that has grown long begins anew. Contents of Git LFS files are kept as they are.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lineage.errors import IntegrityError, LineageError, NotFound
-from lineage.model.code import CodeVersion
+from lineage.model.code import CodeFile, CodeVersion, KeptCode
 from lineage.model.digest import digest_of_bytes
 from lineage.model.event import CodeKept, Event
 from lineage.model.run import Run
@@ -25,6 +26,7 @@ from lineage.record.sinks import describe_error
 
 _FOLDER = "code"
 _LONGEST_CHAIN = 16
+_LARGEST_LFS_BYTES = 1 << 30
 
 
 class CodeKeeper:
@@ -57,17 +59,59 @@ class CodeKeeper:
         code = self._run.code
         if code is None:
             return
-        try:
-            packs = self._known(code) or keep_code(self._ports, code)
-            self._append(CodeKept(at=datetime.now(UTC), packs=packs))
-        except (LineageError, OSError) as error:
-            self._note(f"the code is kept in its repository only: {describe_error(error)}")
+        also = KeptCode()
+        packs: tuple[str, ...] = ()
+        for path, part in code.parts():
+            name = f"the code of {path}" if path else "the code"
+            try:
+                kept = self._known(path, part) or keep_code(self._ports, part)
+            except (LineageError, OSError) as error:
+                self._note(f"{name} is kept in its repository only: {describe_error(error)}")
+                continue
+            if path:
+                also = also.model_copy(update={"inner": also.inner | {path: kept}})
+            else:
+                packs = kept
+        also = also.model_copy(update={"large": keep_large_files(self._ports, code, self._note)})
+        if packs or also.inner or also.large:
+            self._append(CodeKept(at=datetime.now(UTC), packs=packs, also=also))
 
-    def _known(self, code: CodeVersion) -> tuple[str, ...]:
+    def _known(self, path: str, code: CodeVersion) -> tuple[str, ...]:
         original = self._original
-        if original is None or original.code is None or original.code.snapshot_sha != code.snapshot_sha:
+        if original is None or original.code is None:
             return ()
-        return original.code_packs if all(map(self._ports.objects.has, original.code_packs)) else ()
+        packs = original.kept_code.inner.get(path, ()) if path else original.code_packs
+        is_same = any(place == path and part.snapshot_sha == code.snapshot_sha for place, part in original.code.parts())
+        return packs if is_same and all(map(self._ports.objects.has, packs)) else ()
+
+
+def keep_large_files(ports: Ports, code: CodeVersion, note: Callable[[str], None]) -> tuple[CodeFile, ...]:
+    """Keep the contents of Git LFS files that the folder held.
+
+    Args:
+        ports: The outside world.
+        code: The snapshot, whose tree has their pointers.
+        note: Told what is not kept.
+    """
+    kept: list[CodeFile] = []
+    lost: list[str] = []
+    room_bytes = _LARGEST_LFS_BYTES
+    try:
+        for file, at_hand in ports.source.large_files(code):
+            is_kept = ports.objects.has(file.digest)
+            if not is_kept and at_hand is not None and file.size_bytes <= room_bytes:
+                room_bytes -= file.size_bytes
+                is_kept = ports.objects.put_file(at_hand)[0] == file.digest  # else it was edited since the snapshot
+            if is_kept:
+                kept.append(file)
+            else:
+                lost.append(file.path)
+    except (LineageError, OSError) as error:
+        note(f"contents of Git LFS files are not kept with the code: {describe_error(error)}")
+    if lost:
+        shown = ", ".join(lost[:3])
+        note(f"{len(lost)} Git LFS files are not kept with the code (gone since, or more than {_LARGEST_LFS_BYTES >> 20} MiB): {shown}")
+    return tuple(kept)
 
 
 def keep_code(ports: Ports, code: CodeVersion) -> tuple[str, ...]:
@@ -107,30 +151,66 @@ def keep_code(ports: Ports, code: CodeVersion) -> tuple[str, ...]:
 
 def code_missing(ports: Ports, run: Run) -> str | None:
     """Why the run's code cannot be had, ``None`` when it can: from its repository, or from what was kept."""
+    files = () if run.loaded is None else (*run.loaded.outside, *run.loaded.inside)
+    gone = [file.path for file in (*run.kept_code.large, *files) if not ports.objects.has(file.digest)]
+    if gone:
+        return f"{len(gone)} files of its code are not in the object store: {', '.join(gone[:3])}"
     if run.code is None:
-        return "the run was not started inside a git repository"
-    reason = ports.source.has(run.code)
-    if reason is None:
-        return None
-    if not run.code_packs:
-        return reason
-    lost = [digest for digest in run.code_packs if not ports.objects.has(digest)]
-    return f"{reason}, and {len(lost)} of its {len(run.code_packs)} packs are not in the object store" if lost else None
+        return None if files else "the run was not started inside a git repository, and no script of it is kept"
+    for path, reason in ports.source.lacking(run.code).items():
+        packs = run.kept_code.inner.get(path, ()) if path else run.code_packs
+        where = f"{path}: {reason}" if path else reason
+        if not packs:
+            return where
+        lost = [digest for digest in packs if not ports.objects.has(digest)]
+        if lost:
+            return f"{where}, and {len(lost)} of its {len(packs)} packs are not in the object store"
+    return None
 
 
 def put_code(ports: Ports, run: Run, folder: Path) -> None:
-    """Check the run's code out into a new folder.
+    """Check the run's code out into a new folder. Files that no snapshot holds are put by ``lineage.reproduce.loaded_code``.
 
     Raises:
         NotFound: It is neither in its repository nor kept.
         IntegrityError: What was kept is damaged, or gives other files.
     """
     if run.code is None:
-        raise NotFound("code", run.id[:12], detail="none was recorded", hint="record the run inside a git repository")
-    packs: Sequence[Path] = ()
-    if ports.source.has(run.code) is not None:
-        packs = [_checked(ports, digest) for digest in run.code_packs]
-    ports.source.check_out(run.code, folder, packs)
+        if run.loaded is None or not run.loaded.outside:
+            raise NotFound("code", run.id[:12], detail="none was recorded", hint="record the run inside a git repository")
+        return
+    lacking = ports.source.lacking(run.code)
+    packs = {
+        path: [_checked(ports, digest) for digest in (run.kept_code.inner.get(path, ()) if path else run.code_packs)] for path in lacking
+    }
+    ports.source.check_out(run.code, folder, packs.pop("", ()), packs)
+    for file in run.kept_code.large:
+        place_object(ports, file, folder)
+    if run.kept_code.large:
+        ports.source.settle(run.code, folder, [file.path for file in run.kept_code.large])
+
+
+def place_object(ports: Ports, file: CodeFile, folder: Path) -> Path:
+    """Put a kept file into a folder, in place of what is there, without following links.
+
+    Raises:
+        NotFound: It is not kept any more.
+        IntegrityError: It is damaged.
+    """
+    parts = Path(file.path).parts
+    source = _checked(ports, file.digest)
+    place = folder
+    for part in parts[:-1]:
+        place = place / part
+        if place.is_symlink() or place.is_file():
+            place.unlink()
+        place.mkdir(exist_ok=True)
+    place = place / parts[-1]
+    mode = place.stat().st_mode if place.is_file() and not place.is_symlink() else 0o644
+    place.unlink(missing_ok=True)
+    shutil.copyfile(source, place)
+    place.chmod(mode)
+    return place
 
 
 def _checked(ports: Ports, digest: str) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lineage.errors import IntegrityError
 from lineage.model.dataset import InputRecord, View
+from lineage.model.deflated import LARGEST_BYTES, inflate
 from lineage.model.digest import digest_of_rows, digest_of_view
 from lineage.ports import DatasetBackend, DatasetReader, ObjectStore, Progress, RowIndex, no_progress
 from lineage.record.ledger import Ledger, RowDigests, RowNames
@@ -15,6 +16,8 @@ from lineage.record.spaces import digested_rows
 
 if TYPE_CHECKING:
     from lineage.model.dataset import Rows
+
+_LARGEST_ROWS_BYTES = 4 * LARGEST_BYTES  # 537 million rows
 
 
 def class_names_of(reader: DatasetReader) -> dict[str, tuple[str, ...]]:
@@ -81,11 +84,18 @@ def pack_rows(rows: Rows) -> bytes:
     return zlib.compress(np.diff(rows, prepend=0).astype("<i8").tobytes(), 6)
 
 
-def unpack_rows(content: bytes) -> Rows:
-    """The inverse of :func:`pack_rows`."""
+def unpack_rows(content: bytes, count: int) -> Rows:
+    """The inverse of :func:`pack_rows`, for so many rows.
+
+    Raises:
+        IntegrityError: There are other ones, or it is something else.
+    """
     import numpy as np
 
-    return np.cumsum(np.frombuffer(zlib.decompress(content), "<i8")).astype(np.int64)
+    plain = inflate(content, "rows of a view", min(8 * count, _LARGEST_ROWS_BYTES))
+    if len(plain) != 8 * count:
+        raise IntegrityError("rows of a view", expected=f"{count} rows", found=f"{len(plain)} bytes")
+    return np.cumsum(np.frombuffer(plain, "<i8")).astype(np.int64)
 
 
 def recorded_rows(objects: ObjectStore, item: InputRecord) -> Rows:
@@ -95,7 +105,7 @@ def recorded_rows(objects: ObjectStore, item: InputRecord) -> Rows:
         NotFound: The object is gone.
         IntegrityError: It is not what the record says.
     """
-    rows = unpack_rows(objects.get_bytes(item.rows_object))
+    rows = unpack_rows(objects.get_bytes(item.rows_object), item.rows)
     found = digest_of_rows(rows)
     if found != item.rows_digest:
         raise IntegrityError(f"rows of input '{item.role}'", expected=item.rows_digest, found=found)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lineage.errors import IntegrityError
+from lineage.model.deflated import inflate
 from lineage.model.digest import canonical_json
 from lineage.ports import ObjectStore
 
@@ -232,9 +233,9 @@ class Ledger:
             return RowNames()
         content = self._objects.get_bytes(item[1])
         try:
-            kept = json.loads(zlib.decompress(content))
+            kept = json.loads(inflate(content, f"object {item[1][:19]}…"))
             found = RowNames(*(None if kept[key] is None else tuple(kept[key]) for key in ("sample_ids", "sequences")))
-        except (ValueError, LookupError, TypeError, zlib.error) as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise IntegrityError(f"object {item[1][:19]}…", expected="names of rows", found=f"{content[:16]!r} ({error})") from error
         for names in (found.sample_ids, found.sequences):
             if names is not None and len(names) != count:

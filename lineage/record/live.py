@@ -21,13 +21,15 @@ from lineage.model.run import Artifact, MetricPoint, Run, RunState, UsedArtifact
 from lineage.model.secrets import redact_text, redact_values
 from lineage.ports import Ports, Progress, Tracker, no_progress
 from lineage.record.checkpointing import Checkpointing
-from lineage.record.code_packs import CodeKeeper
 from lineage.record.inputs import Inputs
+from lineage.record.installed import InstalledRecord
 from lineage.record.joining import Group, is_secondary
+from lineage.record.loose_code import CodeRecord
 from lineage.record.metrics import MetricBuffer, recordable
 from lineage.record.recorded_view import RecordedView
 from lineage.record.reproducing import Reproducing
 from lineage.record.resuming import Resuming
+from lineage.record.signing import sign_at_end
 from lineage.record.sinks import Sinks, describe_error
 from lineage.record.steps import Steps, optimizers_of
 from lineage.record.used import describe_used
@@ -50,6 +52,7 @@ class LiveRun:
         *,
         is_owner: bool,
         processes: Group | None = None,
+        loads_here: bool = True,
     ) -> None:
         self._processes = processes
         self._is_secondary = is_secondary()
@@ -64,14 +67,16 @@ class LiveRun:
             ports, self._append, lambda: self._run, self.note, self._recorded, self._handed, is_secondary=self._is_secondary
         )
         self._steps: Steps | None = None
+        last = None if reproducing is None else reproducing.end
         self._checkpointing = Checkpointing(
-            ports, run.id, resuming, self._metrics, self._append, self.note, self.steps_for, self._taken_over
+            ports, run.id, resuming, self._metrics, self._append, self.note, self.steps_for, self._taken_over, last
         )
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._open = True
         self.summary: dict[str, Any] = {}
-        self._code = CodeKeeper(ports, run, self.reproduced, self._append, self.note) if is_owner and run.code is not None else None
+        self._code = CodeRecord(ports, run, self.reproduced, self._append, self.note, keeps=is_owner, loads_here=loads_here)
+        self._installed = InstalledRecord(ports, run, self.reproduced, self._append, self.note, loads_here=loads_here)
 
     @property
     def id(self) -> str:
@@ -303,8 +308,8 @@ class LiveRun:
 
     def finish(self, state: RunState = RunState.finished, error: str | None = None) -> Run:
         """End the run, once. Waiting metrics are written first."""
-        if os.getpid() == self._pid and self._code is not None:
-            self._code.close()
+        self._code.close()
+        self._installed.close()
         with self._lock:
             if not self._open or os.getpid() != self._pid:  # a forked child that ends does not end its parent's run
                 return self._run
@@ -325,21 +330,15 @@ class LiveRun:
             if self._is_owner:
                 if self._processes is not None and state is RunState.finished and not self._processes.wait():
                     self.note("not every process of the training said that it was done: their step logs may be missing")
-                self._append(
-                    Ended(
-                        at=datetime.now(UTC),
-                        state=state,
-                        summary=summary,
-                        error=None if error is None else redact_text(error),
-                        metrics_digest=self._ports.runs.metrics_digest(self.id),
-                    )
-                )
+                digest, told = self._ports.runs.metrics_digest(self.id), None if error is None else redact_text(error)
+                self._append(Ended(at=datetime.now(UTC), state=state, summary=summary, error=told, metrics_digest=digest))
                 self._ports.liveness.release(self.id)
             else:
                 self._append(Described(at=datetime.now(UTC), summary=summary))
                 if error is not None:
                     self.note(f"inside the command: {error}")
             self._sinks.tell("ended", self._run.model_copy(update={"summary": self._run.summary | summary}))
+            sign_at_end(self._ports, self._run, self._append, self.note)
             return self._run
 
     def __enter__(self) -> LiveRun:

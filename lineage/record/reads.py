@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from lineage.model.deflated import inflate
 from lineage.model.run import RowsRead
 from lineage.model.steps import LoaderRecord
 from lineage.ports import ObjectStore
@@ -109,7 +110,9 @@ def unpack_positions(content: bytes, rows: int) -> Rows:
     """Positions that were read, ascending, int64; the inverse of :func:`pack_positions`."""
     import numpy as np
 
-    bits = np.unpackbits(np.frombuffer(zlib.decompress(content), np.uint8), count=rows, bitorder="little")
+    bits = np.unpackbits(
+        np.frombuffer(inflate(content, "positions that were read", (rows + 7) // 8), np.uint8), count=rows, bitorder="little"
+    )
     return np.flatnonzero(bits).astype(np.int64)
 
 

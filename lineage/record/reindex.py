@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lineage.model.dataset import InputRecord
+from lineage.model.run import Run
 from lineage.ports import Ports, Progress, RunQuery, no_progress
 from lineage.record.identity import enter_view, recorded_digests, recorded_names, recorded_rows
 from lineage.record.ledger import Ledger
@@ -22,15 +23,29 @@ def reindex_inputs(ports: Ports, progress: Progress = no_progress) -> int:
     unpointed = set(ports.rows.unindexed_inputs())
     entered = 0
     for number, run in enumerate(runs, 1):
-        for ordinal, item in enumerate(run.inputs):
-            placed = item if item.space is not None else item.model_copy(update={"space": item.content_digest.partition(":")[2][:32]})
-            is_known = placed.view_key is not None and ports.rows.has_view(placed.view_key)
-            if not is_known:
-                _enter(ports, placed)
-            if (run.id, ordinal) in unpointed and placed.view_key is not None:
-                ports.rows.point_input(run.id, ordinal, placed.view_key)
-            entered += not is_known or (run.id, ordinal) in unpointed
+        entered += _enter_run(ports, run, unpointed)
         progress("reading records", number, len(runs))
+    return entered
+
+
+def enter_run(ports: Ports, run: Run) -> int:
+    """Make the inputs of one run findable; arguments and errors as of :func:`reindex_inputs`."""
+    return _enter_run(ports, run, set(ports.rows.unindexed_inputs()))
+
+
+def _enter_run(ports: Ports, run: Run, unpointed: set[tuple[str, int]]) -> int:
+    entered = 0
+    # Rows that somebody else digested never enter a numbering of this store's: its digests are taken over without reading.
+    is_ours = ports.runs.origin(run.id) is None
+    for ordinal, item in enumerate(run.inputs):
+        own = item.content_digest.partition(":")[2][:32]
+        placed = item if item.space is not None and is_ours else item.model_copy(update={"space": own})
+        is_known = placed.view_key is not None and ports.rows.has_view(placed.view_key)
+        if not is_known:
+            _enter(ports, placed)
+        if (run.id, ordinal) in unpointed and placed.view_key is not None:
+            ports.rows.point_input(run.id, ordinal, placed.view_key)
+        entered += not is_known or (run.id, ordinal) in unpointed
     return entered
 
 

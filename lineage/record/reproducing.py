@@ -17,6 +17,12 @@ RUN_VARIABLE = "LINEAGE_RUN_ID"
 REPRODUCES_VARIABLE = "LINEAGE_REPRODUCES"
 """Names the run that is being repeated."""
 
+SEGMENT_VARIABLE = "LINEAGE_SEGMENT"
+"""Digest of the checkpoint from which a part of the run is repeated."""
+
+SEGMENT_END_VARIABLE = "LINEAGE_SEGMENT_END"
+"""Name of the checkpoint with which that part ends: the program ends when it has made it."""
+
 DATA_VARIABLE = "LINEAGE_DATA"
 """JSON: role to address, for data that moved since."""
 
@@ -28,10 +34,14 @@ class Reproducing:
     Attributes:
         original: Its record.
         data: Role to address.
+        begin: Digest of the checkpoint to go on from, when only a part is repeated.
+        end: Name of the checkpoint at which that part ends.
     """
 
     original: Run
     data: dict[str, str] = field(default_factory=dict)
+    begin: str | None = None
+    end: str | None = None
 
     def input(self, role: str, ordinal: int) -> tuple[InputRecord, str | None] | None:
         """The recorded input number ``ordinal`` of a role and the address to read it from (``None``: the recorded one)."""
@@ -40,7 +50,9 @@ class Reproducing:
 
     def variables(self) -> dict[str, str]:
         """Environment variables that tell a child process."""
-        return {REPRODUCES_VARIABLE: self.original.id, DATA_VARIABLE: json.dumps(self.data)}
+        part = {SEGMENT_VARIABLE: self.begin, SEGMENT_END_VARIABLE: self.end}
+        known = {name: value for name, value in part.items() if value is not None}
+        return {REPRODUCES_VARIABLE: self.original.id, DATA_VARIABLE: json.dumps(self.data)} | known
 
 
 def from_environment(runs: RunStore) -> Reproducing | None:
@@ -49,4 +61,6 @@ def from_environment(runs: RunStore) -> Reproducing | None:
     if not original:
         return None
     data: dict[str, Any] = json.loads(os.environ.get(DATA_VARIABLE) or "{}")
-    return Reproducing(runs.get(original), {str(role): str(uri) for role, uri in data.items()})
+    places = {str(role): str(uri) for role, uri in data.items()}
+    part = (os.environ.get(name) or None for name in (SEGMENT_VARIABLE, SEGMENT_END_VARIABLE))
+    return Reproducing(runs.get(original), places, *part)

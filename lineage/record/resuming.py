@@ -56,12 +56,22 @@ def choose_checkpoint(ports: Ports, name: str) -> Resuming:
     return Resuming(run, found[-1])
 
 
-def recorded_checkpoint(ports: Ports, reproduced: Run) -> Resuming | None:
+def recorded_checkpoint(ports: Ports, reproduced: Run, begin: str | None = None) -> Resuming | None:
     """Where a run went on that is now reproduced; ``None`` when it began at the beginning.
 
+    Args:
+        ports: The outside world.
+        reproduced: The run.
+        begin: Digest of a checkpoint of its own, when only a part of it is reproduced.
+
     Raises:
-        NotFound: The run that it resumed is not in this store.
+        NotFound: The run that it resumed is not in this store, or there is no such checkpoint.
     """
+    if begin is not None:
+        own = [item for item in checkpoints_of(reproduced) if item.digest == begin]
+        if not own:
+            raise NotFound("checkpoint", begin, detail=f"run {reproduced.id[:12]} has no such one")
+        return Resuming(reproduced, own[-1])
     resumes = reproduced.resumes
     if resumes is None:
         return None

@@ -96,11 +96,11 @@ def start_run(
         notes.append("the command line held bytes that are no UTF-8 text and are recorded as escapes: a reproduction would get other bytes")
     if any(REDACTED in word for word in recorded_command):
         notes.append("the command line held a secret, which is not recorded: a reproduction must be given it again")
-    if code is None:
+    if code is None and (reproducing is None or reproducing.original.code is not None):
         try:
             code = ports.source.describe(here, run_id)
         except CaptureError as error:
-            notes.append(f"the code is not recorded: {error.message}")
+            notes.append(f"the code is not recorded: {error.message}; only the script and modules that it imports are kept, file by file")
             warnings.warn(f"lineage: {notes[-1]}", stacklevel=3)
     if code is not None and code.left_out:
         notes.append(
@@ -134,14 +134,14 @@ def start_run(
         raise
     if processes is not None:
         processes.publish(run_id)
-    return _go(ports, run, trackers, reproducing, resuming, is_owner=True, processes=processes)
+    return _go(ports, run, trackers, reproducing, resuming, is_owner=True, processes=processes, loads_here=command is None)
 
 
 def _resuming(
     ports: Ports, name: str | None, known: Reproducing | None, facts: dict[str, Any], allow_changed: Sequence[str]
 ) -> Resuming | None:
     if known is not None:  # the record says where it went on, whatever the repeated command finds
-        resuming = recorded_checkpoint(ports, known.original)
+        resuming = recorded_checkpoint(ports, known.original, known.begin)
     elif name is None:
         resuming = None
     else:
@@ -162,6 +162,7 @@ def _go(
     *,
     is_owner: bool,
     processes: Group | None = None,
+    loads_here: bool = True,
 ) -> LiveRun:
     working: list[Tracker] = []
     for name in trackers:
@@ -175,7 +176,7 @@ def _go(
         else:
             working.append(tracker)
             run = ports.runs.append(run.id, Described(at=datetime.now(UTC), trackers={name: called}))
-    live = LiveRun(ports, run, working, reproducing, resuming, is_owner=is_owner, processes=processes)
+    live = LiveRun(ports, run, working, reproducing, resuming, is_owner=is_owner, processes=processes, loads_here=loads_here)
     atexit.register(live.finish_at_exit)
     return live
 

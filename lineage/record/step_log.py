@@ -89,6 +89,11 @@ def packed(record: StepRecord, head: bytes) -> tuple[bytes, bytes]:
     return _LENGTH.pack(len(payload)) + payload + head, head
 
 
+def packed_size(record: StepRecord) -> int:
+    """Bytes of a record in the file."""
+    return _LENGTH.size + len(encode(record)) + CHAIN_BYTES
+
+
 def encode(record: StepRecord) -> bytes:
     """A record's bytes, the same for equal records; the inverse of :func:`decode`."""
     out = bytearray()
@@ -152,7 +157,8 @@ def read_log(content: bytes, name: str) -> StepLog:
     heads: list[bytes] = []
     head, place, torn = first_head(header.every), len(line) + 1, None
     while place < len(content):
-        if not content[place:].strip(b"\0"):  # what a file system may leave where a power cut met a growing file
+        # What a file system may leave where a power cut met a growing file. A record never begins so: its length is not zero.
+        if not content[place : place + _LENGTH.size].strip(b"\0") and not content[place:].strip(b"\0"):
             torn = f"{len(content) - place} empty bytes"
             break
         end = place + _LENGTH.size
@@ -178,7 +184,7 @@ def read_log(content: bytes, name: str) -> StepLog:
 
 def whole_part(content: bytes, log: StepLog) -> bytes:
     """The file without what was cut off at its end."""
-    size = content.find(b"\n") + 1 + sum(_LENGTH.size + len(encode(record)) + CHAIN_BYTES for record in log.records)
+    size = content.find(b"\n") + 1 + sum(map(packed_size, log.records))
     return content[:size]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lineage.lookup.results import first_difference, flat_points
-from lineage.model.comparison import Change, Comparison, Verdict
+from lineage.model.comparison import Change, Comparison, FirstDifference, Verdict
 from lineage.model.plan import Plan
 from lineage.model.run import MetricPoint, Run
 from lineage.model.steps import StepsCompared
 from lineage.record.metrics import NOT_COMPARED
-
-_ROWS_SHOWN = 8
+from lineage.reproduce.causes import likely_causes
+from lineage.reproduce.environment import altered_between
+from lineage.reproduce.not_checked import not_checked
 
 
 def compare_runs(
@@ -20,7 +21,10 @@ def compare_runs(
     original_metrics: Sequence[MetricPoint],
     replica_metrics: Sequence[MetricPoint],
     plan: Plan | None = None,
-    steps: StepsCompared | None = None,
+    steps: Sequence[StepsCompared] = (),
+    *,
+    first: FirstDifference | None = None,
+    checked: str | None = None,
 ) -> Comparison:
     """What is the same in two runs, where they first part, and what was not looked at.
 
@@ -30,49 +34,58 @@ def compare_runs(
         original_metrics: Its points in the order of the calls.
         replica_metrics: Likewise.
         plan: The reproduction's plan: its warnings are the likeliest causes of a difference.
-        steps: Their step logs, compared, where both have one.
+        steps: Their step logs, compared, one for each process where both have one.
+        first: Where they part, in detail.
+        checked: What there is of a replica that was stopped before its end; results that it had no time for are then not compared.
     """
+    is_part = checked is not None
     changes = [
-        *_inputs(original, replica),
-        *_state(original, replica),
-        *_steps(steps),
-        *_metrics(original_metrics, replica_metrics),
-        *_summary(original, replica, original_metrics),
-        *_outputs(original, replica),
+        *_inputs(original, replica, is_part=is_part),
+        *(() if is_part else _state(original, replica)),
+        *_steps(steps, is_part=is_part),
+        *_metrics(original_metrics, replica_metrics, is_part=is_part),
+        *(() if is_part else _summary(original, replica, original_metrics)),
+        *(() if is_part else _outputs(original, replica)),
     ]
-    causes: list[str] = []
-    if plan is not None:
-        for severity in ("warning", "note"):
-            causes += [
-                f"{item.name}: {item.detail[0] if item.detail else item.found}" for item in plan.ingredients if item.severity == severity
-            ]
+    is_same = all(change.same for change in changes)
     return Comparison(
         original_id=original.id,
         replica_id=replica.id,
         changes=tuple(changes),
-        not_checked=tuple(_not_checked(original, replica, original_metrics, plan, steps)),
-        likely_causes=tuple(causes) if not all(change.same for change in changes) else (),
+        not_checked=tuple(not_checked(original, replica, original_metrics, plan, steps, checked)),
+        likely_causes=() if is_same else (*altered_between(original, replica), *likely_causes(plan, first)),
+        checked=checked,
+        first=None if is_same else first,
     )
 
 
 def verdict_of(comparison: Comparison) -> Verdict:
-    """``identical`` when results were compared and all agree, ``diverged`` when one does not, ``inconclusive`` without any result."""
-    if not comparison:
-        return Verdict.diverged
+    """``identical`` when results were compared and all agree, ``diverged`` when one does not, ``inconclusive`` without any result.
+
+    ``equivalent`` when all that differs is tolerated, and something was compared that may not differ more than that.
+    """
     results = [change for change in comparison.changes if change.subject != "state" and not change.subject.startswith("data ")]
+    if not comparison:
+        tolerated = all(change.same or change.is_tolerated for change in comparison.changes)
+        return Verdict.equivalent if tolerated else Verdict.diverged
     return Verdict.identical if results else Verdict.inconclusive
 
 
-def _inputs(original: Run, replica: Run) -> Iterator[Change]:
+def _inputs(original: Run, replica: Run, *, is_part: bool) -> Iterator[Change]:
     ours, theirs = original.inputs_by_role(), replica.inputs_by_role()
     for role in ours | theirs:
-        left = [(item.content_digest, item.rows_digest) for item in ours.get(role, [])]
-        right = [(item.content_digest, item.rows_digest) for item in theirs.get(role, [])]
+        before, again = ours.get(role, []), theirs.get(role, [])
+        if is_part:  # what it would have opened later
+            before = before[: len(again)] if again else []
+            if not again:
+                continue
+        left = [(item.content_digest, item.rows_digest) for item in before]
+        right = [(item.content_digest, item.rows_digest) for item in again]
         yield Change(
             subject=f"data {role}",
             same=left == right,
-            original=_rows(ours.get(role, [])),
-            replica=_rows(theirs.get(role, [])),
+            original=_rows(before),
+            replica=_rows(again),
             detail=None if left == right else "other rows were read",
         )
 
@@ -82,24 +95,21 @@ def _rows(items: Sequence[object]) -> str:
     return f"{sum(rows)} rows" if rows else "not read"
 
 
-def _steps(steps: StepsCompared | None) -> Iterator[Change]:
-    if steps is None:
-        return
-    detail = None
-    if steps.first is not None:
-        names = [name or str(row) for read in steps.first.rows_b for row, name in zip(read.rows, read.sample_ids, strict=True)]
-        shown = f"; its rows: {', '.join(names[:_ROWS_SHOWN])}{' …' if len(names) > _ROWS_SHOWN else ''}" if names else ""
-        detail = steps.first.sentence + shown
-    elif steps.steps_a != steps.steps_b:
-        detail = f"one log ends after {steps.compared} steps, the other goes on"
-    yield Change(subject="steps", same=steps.is_same, original=f"{steps.steps_a} steps", replica=f"{steps.steps_b} steps", detail=detail)
+def _steps(logs: Sequence[StepsCompared], *, is_part: bool) -> Iterator[Change]:
+    for steps in logs:
+        detail = None if steps.first is None else steps.first.sentence
+        same = steps.first is None and (steps.steps_b <= steps.steps_a if is_part else steps.is_same)
+        if steps.first is None and not same:
+            detail = f"one log ends after {steps.compared} steps, the other goes on"
+        subject = "steps" if len(logs) == 1 else f"steps of process {steps.rank}"
+        yield Change(subject=subject, same=same, original=f"{steps.steps_a} steps", replica=f"{steps.steps_b} steps", detail=detail)
 
 
-def _metrics(original: Sequence[MetricPoint], replica: Sequence[MetricPoint]) -> Iterator[Change]:
+def _metrics(original: Sequence[MetricPoint], replica: Sequence[MetricPoint], *, is_part: bool) -> Iterator[Change]:
     left, right = flat_points(original), flat_points(replica)
-    if not left and not right:
+    if (not left and not right) or (is_part and not right):
         return
-    detail = first_difference(left, right)
+    detail = first_difference(left[: len(right)] if is_part else left, right)
     yield Change(subject="metrics", same=detail is None, original=f"{len(left)} values", replica=f"{len(right)} values", detail=detail)
 
 
@@ -139,26 +149,3 @@ def _outputs(original: Run, replica: Run) -> Iterator[Change]:
             replica="not made" if right is None else right.digest[:19],
             detail=None if same else "the bytes differ" if left and right else "made by one run only",
         )
-
-
-def _not_checked(
-    original: Run, replica: Run, metrics: Sequence[MetricPoint], plan: Plan | None, steps: StepsCompared | None
-) -> Iterator[str]:
-    skipped = sorted({name for point in metrics for name in point.values if name.startswith(NOT_COMPARED)})
-    if skipped:
-        yield f"metrics that depend on speed: {', '.join(skipped)}"
-    if not original.outputs:
-        yield "files the run wrote without logging them as artifacts"
-    if not any(True for point in metrics):
-        yield "metrics: none were logged"
-    yield "environment variables that the program reads, beyond those known to change numbers"
-    yield "modules imported from outside the repository, beyond the packages that the environment lists"
-    if steps is None:
-        yield "gradients and parameters between the first and the last step (no step log was recorded)"
-    elif steps.every > 1:
-        yield f"gradients and parameters of the steps between every {steps.every}th (parameters carry a difference on to the next one)"
-    yield "the environment was compared with the record, not rebuilt: the reproduction ran in the current one"
-    if plan is not None:
-        yield from (f"{item.name}: {line}" for item in plan.ingredients if item.severity == "note" for line in item.detail)
-    if original.host == replica.host:
-        yield "another machine: both runs were made on this one"

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
-from lineage.lookup.steps import compare_steps
 from lineage.model.comparison import Report, Verdict
 from lineage.model.dataset import normalise_uri
-from lineage.model.event import Reproduced
 from lineage.model.plan import Plan
-from lineage.model.run import Reproduction, Run, RunState
+from lineage.model.run import Run, RunState
 from lineage.ports import Ports, Progress, Step, no_progress
 from lineage.record.code_packs import put_code
 from lineage.record.live import LiveRun
 from lineage.record.reproducing import RUN_VARIABLE, Reproducing
 from lineage.record.start import start_run
-from lineage.reproduce.compare import compare_runs, verdict_of
-from lineage.reproduce.files import place_files
+from lineage.reproduce.environment import ChosenEnvironment, Interpreter, Mode, editable_folders
+from lineage.reproduce.files import place_files, placed_file
+from lineage.reproduce.judging import judge
+from lineage.reproduce.loaded_code import place_loaded, placed_path, search_folders, working_folder
 from lineage.reproduce.plan import is_interpreter, make_plan
+from lineage.reproduce.segment import Segment, needs
+from lineage.reproduce.tolerance import usable
+from lineage.reproduce.watching import ReadAlong, Stop
 
 _NEVER_RESTORED = ("LD_PRELOAD",)  # it loads code into every process; a record must not decide that
 _LAST_LINES = 5
@@ -37,7 +38,12 @@ def reproduce(
     variables: Mapping[str, str],
     data: Mapping[str, str] | None = None,
     plan_only: bool = False,
-    keep_workspace: bool = False,
+    keep_workspace: bool | None = None,
+    keep_going: bool = False,
+    until_step: int | None = None,
+    segment: Segment | None = None,
+    is_vouched: bool = False,
+    environment: Mode = "auto",
     on_plan: Callable[[Plan], None] | None = None,
     on_line: Callable[[str], None] | None = None,
     progress: Progress = no_progress,
@@ -50,7 +56,13 @@ def reproduce(
         variables: Environment of the command; it must lead to the same store.
         data: Role to address, for data that moved.
         plan_only: Stop after the plan.
-        keep_workspace: Leave the workspace; it is left in any case when the result differs.
+        keep_workspace: Leave the workspace, or not; ``None``: leave it when the result differs.
+        keep_going: Run to the end in any case; without it the run is stopped at the first difference.
+        until_step: Stop when this step is done; the verdict is then about the steps up to it, and says so.
+        segment: Repeat this part of the run only, from the checkpoint at its beginning.
+        is_vouched: The caller answers for the command of a record that came from elsewhere.
+        environment: Where it runs: in the ``recorded`` environment, built again; in the ``current`` one; ``auto``
+            (:class:`lineage.reproduce.environment.ChosenEnvironment`).
         on_plan: Told of the plan before anything is run.
         on_line: Told of each line that the command prints.
         progress: Told of rows checked.
@@ -58,14 +70,26 @@ def reproduce(
     Raises:
         ExecutionFailed: The program cannot be started.
         IntegrityError: The code that was checked out is not the recorded one.
+        UsageError: The run did not log the step of ``until_step``.
     """
     began = time.monotonic()
     moved = {role: normalise_uri(uri) for role, uri in (data or {}).items()}
-    plan = make_plan(ports, run, moved, progress)
+    chosen = ChosenEnvironment(ports, run, environment)
+    plan = make_plan(ports, run, moved, progress, is_vouched=is_vouched, environment=chosen)
+    if segment is not None:
+        plan = plan.model_copy(update={"ingredients": (*plan.ingredients, *needs(ports, segment))})
+    if not plan.blockers and not plan_only:
+        plan = chosen.build(plan, progress)
+    ports = chosen.ports
     if on_plan is not None:
         on_plan(plan)
     if plan.blockers:
         return Report(run_id=run.id, verdict=Verdict.blocked, plan=plan, reason=plan.blockers[0], duration_s=time.monotonic() - began)
+    tolerance = usable(run.calibration, ports.environment.describe().digest)[0]
+    until_output = None if segment is None or segment.end is None else segment.end.name
+    reading = ReadAlong(ports, run, keep_going=keep_going, until_step=until_step, until_output=until_output, tolerance=tolerance)
+    begin = None if segment is None or segment.begin is None else segment.begin.digest
+    reproducing = Reproducing(run, moved, begin, until_output)
     if plan_only:
         return Report(run_id=run.id, verdict=None, plan=plan, duration_s=time.monotonic() - began)
     workspace = new_workspace(ports.folder / "workspaces", run.id)
@@ -73,7 +97,7 @@ def reproduce(
     try:
         put_code(ports, run, workspace)
         place_files(ports.objects, run, workspace)
-        folder = workspace / run.working_directory
+        folder = working_folder(run, workspace)
         folder.mkdir(parents=True, exist_ok=True)
         replica = start_run(
             ports,
@@ -84,9 +108,12 @@ def reproduce(
             seed=run.seed,
             command=run.command,
             folder=folder,
-            reproducing=Reproducing(run, moved),
+            reproducing=reproducing,
         )
-        step = Step(_runnable(run, workspace), folder, _environment(ports, run, replica, workspace, variables, moved))
+        place_loaded(ports, run, workspace)
+        reading.follow(replica.id)
+        child = chosen.interpreter.variables(_environment(ports, reproducing, replica, workspace, variables))
+        step = Step(_runnable(run, workspace, chosen.interpreter), folder, child)
         last: deque[str] = deque(maxlen=_LAST_LINES)
 
         def heard(line: str) -> None:
@@ -94,40 +121,39 @@ def reproduce(
             if on_line is not None:
                 on_line(line)
 
-        status = ports.executor.execute(step, heard)
+        status = ports.executor.execute(step, heard, reading.should_stop)
+        _keep_leavings(ports, replica.id)
+        stopped = reading.stopped
+        if stopped is None and until_output is not None and status == 0:
+            stopped = Stop("until", f"{until_output} is made")
+        ended = _finish(replica, status, stopped)
+        report = judge(ports, run, ended, plan, status=status, last_lines=last, stop=stopped, until_step=until_step, segment=segment)
     except BaseException as error:
         if replica is not None:
+            _keep_leavings(ports, replica.id)
             is_interrupt = isinstance(error, KeyboardInterrupt | SystemExit)
             replica.finish(RunState.aborted if is_interrupt else RunState.failed, "interrupted" if is_interrupt else str(error))
         shutil.rmtree(workspace, ignore_errors=True)
         raise
-    ended = replica.finish(
-        RunState.finished if status == 0 else RunState.failed, None if status == 0 else f"the command ended with status {status}"
-    )
-    report = _verify(ports, run, ended, plan, status, list(last))
-    keep = keep_workspace or report.verdict is not Verdict.identical
+    keep = report.verdict is not Verdict.identical if keep_workspace is None else keep_workspace
     if not keep:
-        shutil.rmtree(workspace)
+        shutil.rmtree(workspace, ignore_errors=True)
     return report.model_copy(update={"workspace": str(workspace) if keep else None, "duration_s": time.monotonic() - began})
 
 
-def _verify(ports: Ports, run: Run, replica: Run, plan: Plan, status: int, last: list[str]) -> Report:
-    steps = compare_steps(ports, run, replica) if run.step_logs and replica.step_logs else None
-    comparison = compare_runs(run, replica, ports.runs.metrics(run.id), ports.runs.metrics(replica.id), plan, steps)
-    verdict, reason = verdict_of(comparison), None
-    if status != 0 and run.state is RunState.finished:
-        verdict = Verdict.inconclusive
-        reason = f"the command ended with status {status}" + (f": {last[-1].strip()}" if last else "")
-    elif verdict is Verdict.inconclusive:
-        reason = "the run logged no metric and no artifact, so there is no result to compare"
-    elif verdict is Verdict.diverged:
-        first = next(change for change in comparison.changes if not change.same)
-        reason = f"{first.subject}: {first.detail}"
-        if run.state is not RunState.finished:
-            verdict, reason = Verdict.inconclusive, f"the original ended as {run.state.value}; {reason}"
-    now = datetime.now(UTC)
-    ports.runs.append(run.id, Reproduced(at=now, reproduction=Reproduction(run_id=replica.id, verdict=verdict.value, at=now)))
-    return Report(run_id=run.id, verdict=verdict, plan=plan, comparison=comparison, replica_id=replica.id, reason=reason)
+def _finish(replica: LiveRun, status: int, stopped: Stop | None) -> Run:
+    if stopped is not None:
+        replica.note(f"the reproduction stopped it before its end: {stopped.sentence}")
+        return replica.finish(RunState.aborted, f"stopped: {stopped.sentence}")
+    if status == 0:
+        return replica.finish()
+    return replica.finish(RunState.failed, f"the command ended with status {status}")
+
+
+def _keep_leavings(ports: Ports, run_id: str) -> None:
+    """Make what a command that was ended had no time to record part of its record: its step log."""
+    for event in ports.liveness.leavings(run_id):
+        ports.runs.append(run_id, event)
 
 
 def new_workspace(folder: Path, run_id: str) -> Path:
@@ -144,11 +170,11 @@ def new_workspace(folder: Path, run_id: str) -> Path:
             return workspace
 
 
-def _runnable(run: Run, workspace: Path) -> tuple[str, ...]:
+def _runnable(run: Run, workspace: Path, interpreter: Interpreter) -> tuple[str, ...]:
     program, *arguments = (_in_workspace(word, run, workspace) for word in run.command)
     recorded = None if run.environment is None else run.environment.executable
     is_recorded = run.command[0] == recorded or (is_interpreter(program) and not Path(program).is_absolute())
-    return (sys.executable if is_recorded else program, *arguments)
+    return (interpreter.program(program, is_recorded=is_recorded), *arguments)
 
 
 def _in_workspace(word: str, run: Run, workspace: Path) -> str:
@@ -156,10 +182,12 @@ def _in_workspace(word: str, run: Run, workspace: Path) -> str:
 
     A script that is named by its whole path would otherwise bring today's files, and its folder would be searched for modules first.
     """
-    if run.code is None:
-        return word
     option, equals, value = word.partition("=")
     text = value if equals and option.startswith("-") else word
+    if (placed := placed_path(run, workspace, text) or placed_file(run, workspace, text)) is not None:
+        return word[: len(word) - len(text)] + str(placed)
+    if run.code is None:
+        return word
     try:
         inside = Path(text).relative_to(run.code.root)
     except ValueError:
@@ -168,11 +196,9 @@ def _in_workspace(word: str, run: Run, workspace: Path) -> str:
     return word[: len(word) - len(text)] + str(found) if inside != Path() and os.path.lexists(found) else word
 
 
-def _environment(
-    ports: Ports, run: Run, replica: LiveRun, workspace: Path, variables: Mapping[str, str], moved: dict[str, str]
-) -> dict[str, str]:
-    child = workspace_variables(ports, run, workspace, variables)
-    return child | {RUN_VARIABLE: replica.id} | Reproducing(run, moved).variables()
+def _environment(ports: Ports, reproducing: Reproducing, replica: LiveRun, workspace: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    child = workspace_variables(ports, reproducing.original, workspace, variables)
+    return child | {RUN_VARIABLE: replica.id} | reproducing.variables()
 
 
 def workspace_variables(ports: Ports, run: Run, workspace: Path, variables: Mapping[str, str]) -> dict[str, str]:
@@ -191,7 +217,9 @@ def workspace_variables(ports: Ports, run: Run, workspace: Path, variables: Mapp
         child |= {name: value for name, value in run.environment.variables.items() if name not in _NEVER_RESTORED}
     # The recorded code comes before anything installed: an editable install would otherwise bring today's.
     given = [_in_workspace(entry, run, workspace) for entry in child.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    sources = [str(folder) for folder in (workspace, workspace / "src") if folder.is_dir()]
+    places = (workspace, workspace / "src", *(workspace / folder for folder in editable_folders(run)))
+    sources = [str(folder) for folder in dict.fromkeys(places) if folder.is_dir() and run.code is not None]
+    sources += map(str, search_folders(run, workspace))
     child["PYTHONPATH"] = os.pathsep.join([*sources, *given])
     if child.get("WANDB_MODE") != "disabled":
         child["WANDB_MODE"] = "offline"  # a reproduction does not write into other people's projects

@@ -10,6 +10,8 @@ from lineage.model.plan import Ingredient
 from lineage.model.run import Run, UsedArtifact
 from lineage.ports import ObjectStore
 
+_FOLDER = ".lineage-files"
+
 
 def plan_files(objects: ObjectStore, run: Run) -> list[Ingredient]:
     """One ingredient for each file: ready where its content is at hand."""
@@ -17,15 +19,30 @@ def plan_files(objects: ObjectStore, run: Run) -> list[Ingredient]:
 
 
 def place_files(objects: ObjectStore, run: Run, workspace: Path) -> None:
-    """Put files that were read inside the repository at the same place in the workspace, unless the snapshot brought them."""
+    """Put files at the same place in the workspace, unless the snapshot brought them.
+
+    A file that was read outside the repository and is not there any more goes into a folder of the workspace (:func:`placed_file`).
+    """
     for used in run.uses:
-        target = workspace / used.path
         source = _source(objects, run, used)
-        if Path(used.path).is_absolute() or source is None or (target.is_file() and digest_of_file(target) == used.digest):
+        target = _aside(used, workspace) if Path(used.path).is_absolute() else workspace / used.path
+        if source is None or source == Path(used.path) or (target.is_file() and digest_of_file(target) == used.digest):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
+        if Path(used.path).is_absolute():
+            (workspace / _FOLDER / ".gitignore").write_text("*\n", encoding="utf-8")  # it is no part of the code
         target.unlink(missing_ok=True)
         shutil.copyfile(source, target)
+
+
+def placed_file(run: Run, workspace: Path, path: str) -> Path | None:
+    """Where the workspace has the file that the run read at an absolute path; ``None`` when it is read where it was."""
+    found = (_aside(used, workspace) for used in run.uses if used.path == path and Path(path).is_absolute())
+    return next((file for file in found if file.is_file()), None)
+
+
+def _aside(used: UsedArtifact, workspace: Path) -> Path:
+    return workspace / _FOLDER / used.digest.partition(":")[2][:16] / Path(used.path).name
 
 
 def _plan(objects: ObjectStore, run: Run, used: UsedArtifact) -> Ingredient:
@@ -50,5 +67,6 @@ def _source(objects: ObjectStore, run: Run, used: UsedArtifact) -> Path | None:
     there = _original(run, used)
     if there.is_file() and digest_of_file(there) == used.digest:
         return there
-    # A file outside the repository is read where it was; a copy of it elsewhere would not be looked at.
-    return None if Path(used.path).is_absolute() else objects.path_of(used.digest)
+    # A file outside the repository is looked for where it was; only when the command names it can it be told of another place.
+    is_named = any(word == used.path or word.endswith(f"={used.path}") for word in run.command)
+    return None if Path(used.path).is_absolute() and not is_named else objects.path_of(used.digest)

@@ -6,9 +6,7 @@ import re
 from collections.abc import Mapping
 
 from lineage.errors import LineageError
-from lineage.lookup.environments import changed_packages, machine_changes, package_change
 from lineage.model.dataset import InputRecord, normalise_uri
-from lineage.model.environment import Environment
 from lineage.model.event import replay
 from lineage.model.plan import Ingredient, Plan, Severity
 from lineage.model.run import Run, RunState
@@ -16,12 +14,21 @@ from lineage.model.secrets import REDACTED
 from lineage.ports import Ports, Progress, no_progress
 from lineage.record.code_packs import code_missing
 from lineage.record.opening import locate
+from lineage.reproduce.environment import ChosenEnvironment
 from lineage.reproduce.files import plan_files
+from lineage.reproduce.loaded_code import plan_loose, plan_modules
+from lineage.reproduce.trust import check_trust
 
-_PACKAGES_SHOWN = 8
 
-
-def make_plan(ports: Ports, run: Run, data: Mapping[str, str] | None = None, progress: Progress = no_progress) -> Plan:
+def make_plan(
+    ports: Ports,
+    run: Run,
+    data: Mapping[str, str] | None = None,
+    progress: Progress = no_progress,
+    *,
+    is_vouched: bool = False,
+    environment: ChosenEnvironment | None = None,
+) -> Plan:
     """What reproducing ``run`` needs and what is there.
 
     Args:
@@ -29,9 +36,15 @@ def make_plan(ports: Ports, run: Run, data: Mapping[str, str] | None = None, pro
         run: The run to repeat.
         data: Role to address, for data that moved; it must hold the same rows.
         progress: Told of rows checked.
+        is_vouched: The caller answers for a record that came from elsewhere (:mod:`lineage.reproduce.trust`).
+        environment: Which environment it is to run in; this one without it.
     """
     moved = {role: normalise_uri(uri) for role, uri in (data or {}).items()}
-    ingredients = [check_record(ports, run), *_state(run), _command(run), _code(ports, run)]
+    trust = check_trust(ports, run, is_vouched=is_vouched)
+    if any(item.severity == "blocker" for item in trust):
+        # Nor are its addresses opened: where they lead is its maker's choice.
+        return Plan(run_id=run.id, command=run.command, ingredients=(check_record(ports, run), *trust, *_state(run), _command(run)))
+    ingredients = [check_record(ports, run), *trust, *_state(run), _command(run), _code(ports, run), *plan_modules(run)]
     ingredients += [_data(ports, item, moved.get(item.role), progress) for item in run.inputs]
     ingredients += plan_files(ports.objects, run)
     for role in sorted(set(moved) - {item.role for item in run.inputs}):
@@ -45,7 +58,7 @@ def make_plan(ports: Ports, run: Run, data: Mapping[str, str] | None = None, pro
                 detail=(f"the run has no input '{role}'",),
             )
         )
-    ingredients += [_environment(run.environment, ports.environment.describe()), _seed(run)]
+    ingredients += [*(environment or ChosenEnvironment(ports, run, "current")).rows(), _seed(run)]
     return Plan(run_id=run.id, command=run.command, ingredients=tuple(ingredients))
 
 
@@ -134,8 +147,7 @@ def is_interpreter(program: str) -> bool:
 def _code(ports: Ports, run: Run) -> Ingredient:
     code = run.code
     if code is None:
-        detail = "the run was not started inside a git repository"
-        return Ingredient(name="code", status="missing", severity="blocker", recorded="none", found="none", detail=(detail,))
+        return plan_loose(ports, run)
     recorded = f"{(code.git_sha or code.snapshot_sha)[:10]}{' + uncommitted changes' if code.is_dirty else ''}"
     reason = code_missing(ports, run)
     if reason is not None:
@@ -162,44 +174,6 @@ def _data(ports: Ports, item: InputRecord, moved: str | None, progress: Progress
     return Ingredient(
         name=f"data: {item.role}", status=status, severity="blocker", recorded=recorded, found=check.found, detail=check.detail
     )
-
-
-def _environment(recorded: Environment | None, now: Environment) -> Ingredient:
-    if recorded is None:
-        return Ingredient(
-            name="environment",
-            status="missing",
-            severity="warning",
-            recorded="none",
-            found=_short(now),
-            detail=("no environment was recorded",),
-        )
-    detail: list[str] = []
-    if (recorded.implementation, recorded.python) != (now.implementation, now.python):
-        detail.append(f"{recorded.implementation} {recorded.python} → {now.implementation} {now.python}: may change everything")
-    changed = changed_packages(recorded, now)
-    detail += [package_change(recorded, now, name) for name in changed[:_PACKAGES_SHOWN]]
-    if len(changed) > _PACKAGES_SHOWN:
-        detail.append(f"{len(changed) - _PACKAGES_SHOWN} more packages differ")
-    machine = machine_changes(recorded, now)
-    if detail:
-        return Ingredient(
-            name="environment",
-            status="different",
-            severity="warning",
-            recorded=_short(recorded),
-            found=_short(now),
-            detail=(*detail, *machine),
-        )
-    if machine:
-        return Ingredient(
-            name="environment", status="different", severity="note", recorded=_short(recorded), found=_short(now), detail=tuple(machine)
-        )
-    return Ingredient(name="environment", status="ready", recorded=_short(recorded), found="same interpreter, packages and machine")
-
-
-def _short(environment: Environment) -> str:
-    return f"{environment.implementation} {environment.python}, {len(environment.packages)} packages"
 
 
 def _seed(run: Run) -> Ingredient:

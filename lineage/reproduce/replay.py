@@ -21,6 +21,8 @@ from lineage.ports import Ports, Step
 from lineage.record.code_packs import code_missing, put_code
 from lineage.record.step_log import StepLog
 from lineage.reproduce.execute import new_workspace, workspace_variables
+from lineage.reproduce.loaded_code import place_loaded
+from lineage.reproduce.trust import require_trust
 
 RESULT = "replay.json"
 _LAST_LINES = 8
@@ -125,6 +127,7 @@ def replay(
     folder: Path,
     variables: Mapping[str, str],
     left_out: int = 0,
+    is_vouched: bool = False,
     on_line: Callable[[str], None] | None = None,
 ) -> Replay:
     """Make batches again, in the run's code, and compare each with the step log.
@@ -137,15 +140,17 @@ def replay(
         folder: Gets pictures, tensors and ``replay.json``; everything or nothing. A replay that is there is replaced, nothing else is.
         variables: Environment of the process that makes them; it must lead to the same store.
         left_out: Told in the result.
+        is_vouched: The caller answers for the code of a record that came from elsewhere.
         on_line: Told of each line that the process prints.
 
     Raises:
-        UsageError: The run's batches cannot be made again: its transform could not be kept.
+        UsageError: The run's batches cannot be made again: its transform could not be kept; or nobody answers for its code.
         Conflict: The folder holds something else.
         NotFound: The run's code is gone, or its transform is.
         ExecutionFailed: The recorded code failed; its last lines are told.
         IntegrityError: The code that was checked out is not the recorded one.
     """
+    require_trust(ports, run, is_vouched=is_vouched)
     loaders = {number: loaders_of(run, number, rank) for number in sorted({item.rows.ordinal for item in wanted})}
     if folder.exists() and not (folder / RESULT).is_file():
         raise Conflict(f"{folder} exists and is no replay", hint="give another folder")
@@ -155,6 +160,7 @@ def replay(
     aside = folder.parent / f".{folder.name}.{os.getpid()}"
     try:
         put_code(ports, run, workspace)
+        place_loaded(ports, run, workspace)
         aside.mkdir(parents=True)
         request = {
             "run": run.id,

@@ -13,6 +13,7 @@ from lineage.ports import Ports, Progress, RunQuery, no_progress
 from lineage.record.archive import ArchiveReader
 from lineage.record.identity import objects_of
 from lineage.record.ledger import Ledger
+from lineage.reproduce.bundle_needs import expected_outputs
 
 GRACE_S = 3600.0
 """Younger objects are left alone: a run that is being recorded puts objects first and its record after."""
@@ -30,6 +31,7 @@ class Tidying:
         unneeded: (digest, size in bytes) of objects that nothing relies on.
         young: Objects that nothing relies on yet, but too young to judge.
         workspaces: Folders of reproductions that were kept to be looked at.
+        environments: (folder, size in bytes) of rebuilt environments, the longest unused first.
     """
 
     needed: int
@@ -37,6 +39,7 @@ class Tidying:
     unneeded: tuple[tuple[str, int], ...]
     young: int
     workspaces: tuple[str, ...]
+    environments: tuple[tuple[str, int], ...] = ()
 
     @property
     def unneeded_bytes(self) -> int:
@@ -62,7 +65,8 @@ def plan_tidying(ports: Ports, progress: Progress = no_progress, *, now: float |
             unneeded.append((digest, size))
     folder = ports.folder / "workspaces"
     workspaces = tuple(sorted(str(path) for path in folder.iterdir())) if folder.is_dir() else ()
-    return Tidying(count, size_bytes, tuple(unneeded), young, workspaces)
+    environments = tuple((str(item.folder), item.size_bytes) for item in ports.environments().all())
+    return Tidying(count, size_bytes, tuple(unneeded), young, workspaces, environments)
 
 
 def tidy(ports: Ports, plan: Tidying) -> int:
@@ -107,7 +111,8 @@ def lost_needs(ports: Ports, runs: Sequence[Run]) -> tuple[int, list[str]]:
                 needed |= objects_of(ports.objects, item)
             except LineageError:
                 needed |= {digest for digest in (item.rows_object, item.ledger_object, item.digests_object) if digest is not None}
-        needed |= {item.digest for item in run.outputs if item.kind != "dataset"}
+        needed |= expected_outputs(ports, run)
         needed |= {item.positions_object for item in run.reads if item.positions_object is not None}
-        needed |= {log.object for log in run.step_logs} | set(run.code_packs)
+        needed |= {item.envelope for item in run.signatures}
+        needed |= {log.object for log in run.step_logs} | run.code_objects()
     return len(needed), sorted(digest for digest in needed if not ports.objects.has(digest))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import signal
 import subprocess
@@ -194,3 +195,20 @@ def test_many_may_put_the_same_content_at_once(folder: Path) -> None:
 
     assert set(names) == {digest(content)}
     assert [path.read_bytes() for path in files(folder)] == [content]
+
+
+def test_a_stream_is_kept_up_to_its_size_when_it_is_what_was_said(objects: FolderObjectStore, folder: Path) -> None:
+    """The next so many bytes and no more; other content, or less of it, leaves nothing."""
+    stream = io.BytesIO(b"one" + b"two" + b"three")
+
+    objects.put_stream(stream, 3, digest(b"one"))
+    objects.put_stream(stream, 3, digest(b"two"))
+
+    assert stream.read() == b"three"
+    assert objects.get_bytes(digest(b"two")) == b"two"
+    before = files(folder)
+    with pytest.raises(IntegrityError, match="expected sha256"):
+        objects.put_stream(io.BytesIO(b"four"), 4, digest(b"five"))
+    with pytest.raises(IntegrityError, match="2 of 9 bytes"):
+        objects.put_stream(io.BytesIO(b"ab"), 9, digest(b"ab"))
+    assert files(folder) == before

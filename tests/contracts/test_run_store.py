@@ -489,6 +489,7 @@ def test_metrics_keep_the_order_of_the_calls(store: SqlRunStore) -> None:
     store.add_metrics(run_id(1), [point(3, **{'ü/"x"\t\\N\n\x00': 3.0, "": 4.0}), point(2**62, a=4.0)])
 
     assert [item.step for item in store.metrics(run_id(1))] == [5, 3, 3, 2**62]
+    assert [[item.step for item in store.metrics(run_id(1), skip)] for skip in (1, 3, 4, 9)] == [[3, 3, 2**62], [2**62], [], []]
     assert store.metrics(run_id(1))[2].values == {'ü/"x"\t\\N\n\x00': 3.0, "": 4.0}
     assert [item.values for item in store.metrics(run_id(2))] == [{"other": 1.0}]
 
@@ -684,3 +685,93 @@ def test_documents_are_plain_json(place: Place, store: SqlRunStore) -> None:
     start(store, config={"lr": 0.1})
 
     assert json.loads(place.behind("SELECT document FROM runs")[0][0])["config"] == {"lr": 0.1}
+
+
+# --- records from elsewhere -----------------------------------------------------------------------------------------------
+
+
+def elsewhere(folder: Path, *more: Any) -> tuple[list[tuple[str, str]], dict[str, str], list[MetricPoint]]:
+    """A whole record as another store has it: (events, environments, metric points)."""
+    other = SqlRunStore(SqliteDatabase(folder / "other" / "lineage.sqlite"))
+    run = start(other, environment=environment())
+    for event in (used(), made(), made(B)):
+        other.append(run.id, event)
+    other.add_metrics(run.id, [point(0, loss=1.0, accuracy=math.nan), point(1, loss=-0.0)])
+    other.append(run.id, Ended(at=AT, state=RunState.finished, metrics_digest=other.metrics_digest(run.id)))
+    for event in more:
+        other.append(run.id, event)
+    named = json.loads(other.events(run.id)[0][0])["run"]["environment"]
+    found = other.events(run.id), {named: other.environment_text(named)}, other.metrics(run.id)
+    other.close()
+    return found
+
+
+def test_a_record_is_taken_over_letter_by_letter(store: SqlRunStore, tmp_path: Path) -> None:
+    """The chain, the environment, the metrics and all that look-ups know; a second time nothing is new."""
+    events, environments, points = elsewhere(tmp_path)
+
+    assert store.adopt(run_id(1), events, environments, points, "a file") == len(events)
+    assert store.adopt(run_id(1), events, environments, points, "another file") == 0
+
+    assert store.events(run_id(1)) == events
+    assert store.get(run_id(1)) == replay(events, run_id(1), store.environment)
+    assert store.metrics_digest(run_id(1)) == store.get(run_id(1)).metrics_digest
+    assert store.origin(run_id(1)) == "a file"
+    assert found(store, dataset_uri="file:///ds") == [1]
+    assert found(store, output_digest=A) == [1], "a replaced output"
+    assert found(store, output_digest=B) == [1]
+
+
+def test_a_record_that_was_taken_over_grows(store: SqlRunStore, tmp_path: Path) -> None:
+    """With what came since where it is from; an older state changes nothing; what grew here apart is a conflict."""
+    note = Noted(at=AT, note="seen")
+    events, environments, points = elsewhere(tmp_path / "a")
+    later = [*events]
+    later += elsewhere(tmp_path / "b", note)[0][len(events) :]
+    store.adopt(run_id(1), events, environments, points, "a file")
+
+    assert store.adopt(run_id(1), later, environments, points, "a file") == 1
+    assert store.adopt(run_id(1), events, environments, points, "a file") == 0
+    assert store.get(run_id(1)).notes == ("seen",)
+    store.append(run_id(1), Noted(at=AT, note="here"))
+    further = elsewhere(tmp_path / "c", note, Noted(at=AT, note="there"))[0]
+    with pytest.raises(Conflict, match="another record"):
+        store.adopt(run_id(1), further, environments, points, "a file")
+
+
+def test_an_own_record_is_never_changed_from_outside(store: SqlRunStore, tmp_path: Path) -> None:
+    run = start(store, environment=environment())
+    own = store.events(run.id)
+    events, environments, points = elsewhere(tmp_path)
+    assert events[:1] == own
+
+    assert store.adopt(run.id, events, environments, points, "a file") == 0
+
+    assert store.events(run.id) == own
+    assert store.origin(run.id) is None
+    assert store.metrics(run.id) == []
+
+
+@pytest.mark.parametrize("wrong", ["event", "order", "environment", "no environment", "metrics", "id"])
+def test_a_record_that_does_not_hold_together_is_not_taken_over(store: SqlRunStore, tmp_path: Path, wrong: str) -> None:
+    """Everything or nothing."""
+    events, environments, points = elsewhere(tmp_path)
+    (named,) = environments
+    match wrong:
+        case "event":
+            events[1] = (events[1][0].replace("train", "test"), events[1][1])
+        case "order":
+            events[1], events[2] = events[2], events[1]
+        case "environment":
+            environments[named] = environments[named].replace("3.11", "3.12")
+        case "no environment":
+            environments = {}
+        case "metrics":
+            points = points[:1]
+
+    with pytest.raises((IntegrityError, Conflict)):
+        store.adopt(run_id(2 if wrong == "id" else 1), events, environments, points, "a file")
+
+    assert store.ids_with_prefix("", 5) == []
+    assert store.metrics(run_id(1)) == []
+    assert store.origin(run_id(1)) is None

@@ -215,7 +215,7 @@ def test_the_root_over_a_view_counts_order_and_class_names(rows: list[bytes], na
 @given(npst.arrays("int64", st.integers(0, 40)))
 def test_positions_come_back_in_any_order(rows: np.ndarray[Any, Any]) -> None:
     """Packing holds any int64 values: unsorted, repeated, negative, the largest and the smallest, none at all."""
-    found = unpack_rows(pack_rows(rows))
+    found = unpack_rows(pack_rows(rows), len(rows))
 
     assert found.dtype == np.int64
     assert np.array_equal(found, rows)

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from lineage.model.comparison import Verdict
+from lineage.model.comparison import FirstDifference, Verdict
 from lineage.model.dataset import InputRecord
+from lineage.model.plan import Ingredient, Plan, Severity
 from lineage.model.run import Artifact, MetricPoint, Run
+from lineage.model.steps import PHASES, StepDifference, StepsCompared
+from lineage.reproduce.causes import likely_causes
 from lineage.reproduce.compare import compare_runs, verdict_of
 
 AT = datetime(2024, 5, 6, tzinfo=UTC)
@@ -152,3 +155,74 @@ def test_equal_outputs_do_not_hide_other_metrics() -> None:
 def test_exit_codes_of_verdicts(word: str, code: int) -> None:
     """Scripts tell verdicts apart by exit code."""
     assert Verdict(word).exit_code == code
+
+
+def ingredient(name: str, severity: Severity, *detail: str) -> Ingredient:
+    return Ingredient(name=name, status="different", severity=severity, recorded="x", found="y", detail=detail)
+
+
+def test_causes_come_in_the_order_in_which_they_usually_decide() -> None:
+    """Warnings before notes; a missing seed before packages, each package by name; what the phase tells comes last."""
+    plan = Plan(
+        run_id="0" * 32,
+        command=("python",),
+        ingredients=(
+            ingredient("data: train", "note", "its view was deleted"),
+            ingredient("environment", "warning", "torch 2.1 → 2.2", "numpy 1 → 2"),
+            ingredient("code", "none", "nothing"),
+            ingredient("seed", "warning", "random numbers will differ"),
+        ),
+    )
+
+    causes = likely_causes(plan, FirstDifference(step=3, phase="gradient", sentence="there"))
+
+    assert causes[:4] == (
+        "seed: random numbers will differ",
+        "environment: torch 2.1 → 2.2",
+        "environment: numpy 1 → 2",
+        "data: train: its view was deleted",
+    )
+    assert "backward pass" in causes[4]
+    assert len(causes) == 5
+
+
+@pytest.mark.parametrize("phase", [*PHASES, "metric"])
+def test_every_phase_points_at_something(phase: str) -> None:
+    """With no difference in the plan the phase alone says where to look."""
+    assert len(likely_causes(None, FirstDifference(step=0, phase=phase, sentence="there"))) == 1
+
+
+def logs(a: int, b: int, first: StepDifference | None = None, rank: int = 0) -> StepsCompared:
+    return StepsCompared(a="a", b="b", rank=rank, steps_a=a, steps_b=b, compared=min(a, b), every=1, first=first)
+
+
+def test_the_step_log_of_every_process_counts() -> None:
+    """One process that parts makes the runs differ, and it is said which."""
+    parted = logs(9, 9, StepDifference(step=4, phase="loss"), rank=1)
+
+    comparison = compare_runs(run(), run("1"), [], [], steps=[logs(9, 9), parted])
+
+    assert verdict_of(comparison) is Verdict.diverged
+    assert [(change.subject, change.same) for change in comparison.changes] == [("steps of process 0", True), ("steps of process 1", False)]
+
+
+def test_what_a_stopped_reproduction_had_no_time_for_is_not_different() -> None:
+    """Its log, series, inputs, files and state end early; all that is there must be equal, and the rest is listed as not checked."""
+    first = run(inputs=(used(), used("test")), outputs=(made(),), summary={"score": 1})
+    part = run("1", inputs=(used(),), state="aborted")
+
+    def compared(values: list[MetricPoint], steps: StepsCompared, replica: Run = part) -> Verdict:
+        comparison = compare_runs(first, replica, series(1.0, 2.0, 3.0), values, steps=[steps], checked="steps 0 to 1")
+        assert comparison.checked == "steps 0 to 1"
+        assert comparison.not_checked[0].startswith("everything but steps 0 to 1")
+        assert "model.pth" in comparison.not_checked[0]
+        return verdict_of(comparison)
+
+    assert compared(series(1.0, 2.0), logs(9, 3)) is Verdict.identical
+    assert compared([], logs(9, 3)) is Verdict.identical
+    assert compared(series(1.0, 2.5), logs(9, 3)) is Verdict.diverged
+    assert compared(series(1.0, 2.0, 3.0, 4.0), logs(9, 3)) is Verdict.diverged
+    assert compared(series(1.0, 2.0), logs(9, 3, StepDifference(step=1, phase="loss"))) is Verdict.diverged
+    assert compared(series(1.0, 2.0), logs(9, 10)) is Verdict.diverged
+    assert compared(series(1.0), logs(9, 3), run("1", inputs=(used(content=B),), state="aborted")) is Verdict.diverged
+    assert compared(series(1.0), logs(9, 3), run("1", inputs=(used("other"),), state="aborted")) is Verdict.diverged

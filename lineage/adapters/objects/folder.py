@@ -49,6 +49,20 @@ class FolderObjectStore:
                 self._settle(stream, partial, digest)
         return digest, size
 
+    def put_stream(self, stream: IO[bytes], size: int, digest: str) -> None:
+        """Keep the next bytes of a stream; see :class:`lineage.ports.ObjectStore`."""
+        state, left = hashlib.sha256(), size
+        with self._aside() as (target, partial):
+            while left and (block := stream.read(min(_BLOCK_BYTES, left))):
+                state.update(block)
+                left -= len(block)
+                target.write(block)
+            found = f"sha256:{state.hexdigest()}"
+            if left or found != digest:
+                raise IntegrityError(f"object {digest[:19]}…", expected=digest, found=f"{found}, {size - left} of {size} bytes")
+            if not self._is_intact(digest):
+                self._settle(target, partial, digest)
+
     def _is_intact(self, digest: str) -> bool:
         # A file that was damaged since must not pass for the content that is at hand right now: it is written again.
         file = self._file(digest)

@@ -72,3 +72,22 @@ def output(folder: Path, *arguments: str, extra: Mapping[str, str] | None = None
 def lines(folder: Path, *arguments: str, extra: Mapping[str, str] | None = None) -> list[str]:
     """Lines that a command prints."""
     return output(folder, *arguments, extra=extra).split("\n")[:-1]
+
+
+def raw(folder: Path, *arguments: str, given: bytes | None = None) -> bytes:
+    """What a command writes, byte for byte.
+
+    Raises:
+        CaptureError: It failed.
+    """
+    ended = subprocess.run(
+        ["git", *CONFIG, "-C", str(folder), *arguments],
+        input=given,
+        stdin=subprocess.DEVNULL if given is None else None,
+        capture_output=True,
+        env=command_environment({}),
+        check=False,
+    )
+    if ended.returncode != 0:
+        raise CaptureError(f"git {arguments[0]} in {folder}: {ended.stderr.decode(errors='replace').strip()}")
+    return ended.stdout

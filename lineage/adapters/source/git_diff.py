@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from lineage.adapters.source.git import _readable
 from lineage.adapters.source.git_commands import lines, output
+from lineage.model.code import CodeVersion
 from lineage.model.difference import FileChange
 
 _STATUS = {"A": "added", "D": "deleted", "M": "modified", "R": "renamed", "T": "type changed"}
+
+
+def changed_parts(a: CodeVersion, b: CodeVersion, holder: Callable[[CodeVersion, str], Path | None]) -> list[FileChange] | None:
+    """Files that differ between two snapshots and their inner ones; ``None`` when one that differs is not at hand.
+
+    Args:
+        a: The first snapshot.
+        b: The second.
+        holder: Finds the repository that holds a snapshot, by the snapshot and its path.
+    """
+    ours, theirs = dict(a.parts()), dict(b.parts())
+    both = ours.keys() & theirs.keys()
+    found = [FileChange(status="deleted" if path in ours else "added", path=f"{path}/") for path in ours.keys() ^ theirs.keys()]
+    for path in both:
+        if ours[path].tree_sha == theirs[path].tree_sha:
+            continue
+        here, there = holder(ours[path], path), holder(theirs[path], path)
+        if here is None or there is None:
+            return None
+        for change in changed_files(ours[path].tree_sha, theirs[path].tree_sha, here, there):
+            place = f"{path}/{change.path}" if path else change.path
+            if place not in both:  # else what differs in a submodule is listed file by file
+                old = f"{path}/{change.old_path}" if path and change.old_path else change.old_path
+                found.append(change.model_copy(update={"path": place, "old_path": old}))
+    return sorted(found, key=lambda change: change.path)
 
 
 def changed_files(a: str, b: str, holder_a: Path, holder_b: Path) -> list[FileChange]:

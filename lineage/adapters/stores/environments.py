@@ -54,6 +54,11 @@ class Environments:
         Raises:
             IntegrityError: It is not there, or no longer what its digest says.
         """
+        return Environment.model_validate_json(self.text(execute, digest, owner))
+
+    @staticmethod
+    def text(execute: Execute, digest: str, owner: str) -> str:
+        """An environment's text; arguments and errors as :meth:`read`."""
         rows = execute("SELECT payload FROM environments WHERE digest = ?", (digest,))
         found = digest_of_bytes(rows[0][0].encode()) if rows else "none"
         if found != digest:
@@ -63,4 +68,17 @@ class Environments:
                 found=found,
                 hint="the store's table of environments was altered after it was written",
             )
-        return Environment.model_validate_json(rows[0][0])
+        text: str = rows[0][0]
+        return text
+
+    @staticmethod
+    def adopt(execute: Execute, digest: str, text: str) -> None:
+        """Keep the text of an environment that was recorded elsewhere.
+
+        Raises:
+            IntegrityError: It is not what its digest says.
+        """
+        found = digest_of_bytes(text.encode())
+        if found != digest:
+            raise IntegrityError("environment", expected=digest, found=found)
+        execute("INSERT INTO environments (digest, payload) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING", (digest, text))

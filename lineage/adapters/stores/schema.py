@@ -67,5 +67,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE picture_hashes (
             method TEXT NOT NULL, picture BIGINT NOT NULL, hash BIGINT NOT NULL, PRIMARY KEY (method, picture))""",
     ),
+    (
+        # Records that were made elsewhere: what they say to execute is not trusted as what was recorded here.
+        "CREATE TABLE adopted (run_id TEXT PRIMARY KEY, source TEXT NOT NULL, at TEXT NOT NULL)",
+    ),
 )
 """One entry for each version of the schema, oldest first. Released entries are never edited."""

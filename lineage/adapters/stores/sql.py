@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_core import to_json
@@ -15,7 +15,7 @@ from lineage.adapters.stores.database import Database, Execute
 from lineage.adapters.stores.environments import Environments
 from lineage.errors import Conflict, IntegrityError, NotFound
 from lineage.model.environment import Environment
-from lineage.model.event import Event, Started, apply, chain_digest
+from lineage.model.event import Event, Started, apply, chain_digest, fold
 from lineage.model.run import MetricPoint, Run
 from lineage.ports import RunQuery
 
@@ -172,31 +172,84 @@ class SqlRunStore:
         with self._database.reading() as execute:
             return self._environments.read(execute, digest, "")
 
+    def environment_text(self, digest: str) -> str:
+        """The text of that environment."""
+        with self._database.reading() as execute:
+            return self._environments.text(execute, digest, "")
+
+    def adopt(
+        self, run_id: str, events: Sequence[tuple[str, str]], environments: Mapping[str, str], points: Sequence[MetricPoint], source: str
+    ) -> int:
+        """Take over a record; see :class:`lineage.ports.RunStore`."""
+        with self._database.writing() as execute:
+            known = execute("SELECT payload, digest FROM events WHERE run_id = ? ORDER BY number", (run_id,))
+            common = min(len(known), len(events))
+            if [*map(tuple, known[:common])] != [*map(tuple, events[:common])]:
+                raise Conflict(
+                    f"run {run_id[:12]} is in {self.location} already, with another record",
+                    hint="one of the two was altered, or both went on apart; use another store for this one",
+                )
+            is_adopted = bool(execute("SELECT 1 FROM adopted WHERE run_id = ?", (run_id,)))
+            if len(events) <= len(known) or (known and not is_adopted):
+                return 0
+            for digest, text in environments.items():
+                self._environments.adopt(execute, digest, text)
+            if not known:
+                self._insert_points(run_id, 0, points)
+            self._adopt_events(execute, run_id, events, len(known))
+            if not known:
+                at = instant(datetime.now(UTC))
+                execute("INSERT INTO adopted (run_id, source, at) VALUES (?, ?, ?)", (run_id, source, at))
+        return len(events) - len(known)
+
+    def _adopt_events(self, execute: Execute, run_id: str, events: Sequence[tuple[str, str]], known: int) -> None:
+        def find_environment(digest: str) -> Environment:
+            return self._environments.get(execute, digest, f"record {run_id[:12]}, ")
+
+        before: Run | None = None
+        after: Run | None = None
+        for number, (_, after) in enumerate(fold(events, run_id, find_environment)):
+            if after.id != run_id:
+                raise Conflict(f"the record of run {after.id[:12]} cannot be stored as that of {run_id[:12]}")
+            if number >= known:
+                payload, digest = events[number]
+                execute("INSERT INTO events (run_id, number, payload, digest) VALUES (?, ?, ?, ?)", (run_id, number, payload, digest))
+                self._write_index(execute, before, after)
+            before = after
+        if after is not None:
+            if after.metrics_digest is not None and (found := _points_digest(execute, run_id)) != after.metrics_digest:
+                raise IntegrityError(f"metrics of run {run_id[:12]}", expected=after.metrics_digest, found=found or "none")
+            environment = None if after.environment is None else self._environments.keep(execute, after.environment)
+            self._write_document(execute, after, environment, is_new=known == 0)
+
+    def origin(self, run_id: str) -> str | None:
+        """Where a record was taken over from."""
+        with self._database.reading() as execute:
+            found = execute("SELECT source FROM adopted WHERE run_id = ?", (run_id,))
+        return found[0][0] if found else None
+
     def add_metrics(self, run_id: str, points: Sequence[MetricPoint]) -> None:
         """Append metric points."""
         with self._database.writing() as execute:
             number = execute("SELECT COALESCE(MAX(number), -1) FROM metrics WHERE run_id = ?", (run_id,))[0][0] + 1
-            rows = [(run_id, number + i, point.step, point.at, json.dumps(point.values)) for i, point in enumerate(points)]
-            self._database.insert_many("metrics", ("run_id", "number", "step", "at", "payload"), rows)
+            self._insert_points(run_id, number, points)
 
-    def metrics(self, run_id: str) -> list[MetricPoint]:
-        """Every metric point, in the order of the calls."""
+    def _insert_points(self, run_id: str, number: int, points: Sequence[MetricPoint]) -> None:
+        rows = [(run_id, number + i, point.step, point.at, json.dumps(point.values)) for i, point in enumerate(points)]
+        self._database.insert_many("metrics", ("run_id", "number", "step", "at", "payload"), rows)
+
+    def metrics(self, run_id: str, skip: int = 0) -> list[MetricPoint]:
+        """Metric points in the order of the calls, without the first ``skip``."""
         with self._database.reading() as execute:
-            found = execute("SELECT step, at, payload FROM metrics WHERE run_id = ? ORDER BY number", (run_id,))
+            found = execute(
+                "SELECT step, at, payload FROM metrics WHERE run_id = ? ORDER BY number LIMIT ? OFFSET ?", (run_id, 2**63 - 1, skip)
+            )
         return [MetricPoint(step=step, at=at, values=json.loads(payload)) for step, at, payload in found]
 
     def metrics_digest(self, run_id: str) -> str | None:
         """Digest over the stored points; read in parts, a long run has millions."""
-        digest, after = hashlib.sha256(), -1
         with self._database.reading() as execute:
-            while found := execute(
-                "SELECT number, step, at, payload FROM metrics WHERE run_id = ? AND number > ? ORDER BY number LIMIT ?",
-                (run_id, after, _POINTS_AT_ONCE),
-            ):
-                # repr of a float is its shortest form that reads back to the same bits, and payloads are kept as they were written.
-                digest.update("".join(f"{step} {at!r} {payload}\n" for _, step, at, payload in found).encode())
-                after = found[-1][0]
-        return None if after < 0 else f"sha256:{digest.hexdigest()}"
+            return _points_digest(execute, run_id)
 
     def _parse(self, execute: Execute, document: str, run_id: str) -> Run:
         def find_environment(digest: str) -> Environment:
@@ -211,6 +264,18 @@ class SqlRunStore:
                 found=str(error).splitlines()[0],
                 hint="it was altered, or written by a newer release of dataset-lineage",
             ) from error
+
+
+def _points_digest(execute: Execute, run_id: str) -> str | None:
+    digest, after = hashlib.sha256(), -1
+    while found := execute(
+        "SELECT number, step, at, payload FROM metrics WHERE run_id = ? AND number > ? ORDER BY number LIMIT ?",
+        (run_id, after, _POINTS_AT_ONCE),
+    ):
+        # repr of a float is its shortest form that reads back to the same bits, and payloads are kept as they were written.
+        digest.update("".join(f"{step} {at!r} {payload}\n" for _, step, at, payload in found).encode())
+        after = found[-1][0]
+    return None if after < 0 else f"sha256:{digest.hexdigest()}"
 
 
 def _payload(event: Event, environment: str | None) -> str:
