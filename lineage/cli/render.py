@@ -40,6 +40,15 @@ def run(item: Run, points: Sequence[MetricPoint]) -> None:
         changed = ", ".join(item.code.changed[:3]) + (" …" if len(item.code.changed) > 3 else "")
         clean = f"uncommitted: {changed}; snapshot {item.code.snapshot_sha[:12]}" if item.code.is_dirty else "clean"
         _line("code", f"{item.code.git_sha or 'no commit'} ({item.code.branch or 'detached'}, {clean}) of {item.code.repository}")
+    if item.loaded is not None:
+        for what, names in (
+            ("from outside the repository", [file.path for file in item.loaded.outside]),
+            ("not in the snapshot as they were loaded", [file.path for file in item.loaded.inside]),
+            ("edited since they were loaded", list(item.loaded.edited)),
+            ("not kept", list(item.loaded.not_kept)),
+        ):
+            if names:
+                _line("modules", f"{len(names)} {what}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}")
     if item.environment is not None:
         it = item.environment
         _line("environment", f"{it.implementation} {it.python}, {len(it.packages)} packages, {it.cpu}, {it.digest[:19]}…")
