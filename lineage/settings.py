@@ -20,6 +20,13 @@ def _keys_folder() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")) / "lineage" / "keys"
 
 
+def _cache_folder() -> Path:
+    named = os.environ.get("LINEAGE_CACHE")
+    if named:
+        return Path(named).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "dataset-lineage"
+
+
 def _signing_key() -> str:
     return os.environ.get("LINEAGE_SIGN") or "default"
 
@@ -34,6 +41,7 @@ class Settings:
         project: ``LINEAGE_PROJECT``: project of runs that name none.
         keys: ``LINEAGE_KEYS``: folder of the keys that sign records and of those that are trusted (the user's configuration folder).
         sign: ``LINEAGE_SIGN``: name of the key that signs every run when it ends, where there is such a key; ``off`` for none.
+        cache: ``LINEAGE_CACHE``: what is known of installed packages on this machine, whatever the store (the user's cache folder).
     """
 
     store: str
@@ -41,6 +49,7 @@ class Settings:
     project: str = "default"
     keys: Path = field(default_factory=_keys_folder)
     sign: str = field(default_factory=_signing_key)
+    cache: Path = field(default_factory=_cache_folder)
 
 
 def load_settings(start: Path | None = None) -> Settings:

@@ -35,7 +35,7 @@ def wire(settings: Settings | None = None) -> Ports:
     is_new = not folder.exists()
     database = _database(settings)
     objects = FolderObjectStore(folder / "objects")
-    probe = LocalEnvironmentProbe(folder / "cache")
+    probe = LocalEnvironmentProbe(settings.cache)
     if is_new:
         _keep_out_of_git(folder)
     return Ports(

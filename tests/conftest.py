@@ -19,6 +19,8 @@ FOREIGN = ("LINEAGE_", "WANDB_", "GIT_", "XDG_", "PG")
 COLOUR = ("FORCE_COLOR", "NO_COLOR", "PY_COLORS", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "COLUMNS", "GITHUB_ACTIONS")
 """Variables that change how wide and how coloured the commands print."""
 
+CACHE = Path(tempfile.mkdtemp(prefix="lineage-test-cache-"))
+
 
 def isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
     """Point HOME, XDG folders and git's configuration into ``home``, and drop what the shell outside had set."""
@@ -34,6 +36,7 @@ def isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
     patch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
     patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     patch.setenv("WANDB_MODE", "offline")
+    patch.setenv("LINEAGE_CACHE", str(CACHE))  # of installed packages, which are the same for every test: PyTorch takes seconds
     patch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")  # or importing it asks the network for its newest version
 
 
@@ -43,6 +46,7 @@ def _isolated_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         isolate(patch, tmp_path_factory.mktemp("session-home"))
         yield
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from _typeshed.importlib import PathEntryFinderProtocol
 
 LARGEST_BYTES = 16 << 20
-_OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_CHECKOUT = os.path.dirname(_PACKAGE)
+# Installed as a link to a checkout, all of that is the environment's: a wheel of it is kept there.
+_OWN_FOLDER = (_CHECKOUT if os.path.isfile(os.path.join(_CHECKOUT, "pyproject.toml")) else _PACKAGE) + os.sep
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Loaded files of installed packages, compared with the hashes that their packages were installed with (``RECORD``).
 
-A file is hashed once: what was found is kept under its size and times, in a cache beside the store. The time of change is among them, which
+A file is hashed once: what was found is kept under its size and times, in a cache of the user's. The time of change is among them, which
 cannot be set by hand, but for large files.
 """
 

@@ -7,6 +7,7 @@ of those files.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -210,9 +211,10 @@ def _gpus() -> tuple[str, ...]:
 
 
 def write_aside(path: Path, content: bytes) -> None:
-    """Write a file of a cache so that it is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
-    os.replace(name, path)
+    """Write a file of a cache so that it is whole or not there; where that cannot be done the same work is done again next time."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.replace(name, path)
