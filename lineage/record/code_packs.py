@@ -165,7 +165,18 @@ def code_missing(ports: Ports, run: Run) -> str | None:
         lost = [digest for digest in packs if not ports.objects.has(digest)]
         if lost:
             return f"{where}, and {len(lost)} of its {len(packs)} packs are not in the object store"
+        damaged = [digest for digest in packs if not _is_intact(ports, digest)]
+        if damaged:
+            return f"{where}, and {len(damaged)} of its {len(packs)} packs are damaged in the object store"
     return None
+
+
+def _is_intact(ports: Ports, digest: str) -> bool:
+    try:
+        ports.objects.check(digest)
+    except LineageError:
+        return False
+    return True
 
 
 def put_code(ports: Ports, run: Run, folder: Path) -> None:

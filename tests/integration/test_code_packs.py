@@ -177,6 +177,7 @@ def test_a_damaged_or_lost_pack_is_said(ports: Ports, repository: Path, tmp_path
     with pytest.raises(IntegrityError):
         put_code(ports, run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    assert any("1 of its 1 packs are damaged" in blocker for blocker in make_plan(ports, run).blockers)
 
     kept.unlink()
     assert any("1 of its 1 packs are not in the object store" in blocker for blocker in make_plan(ports, run).blockers)
