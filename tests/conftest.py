@@ -35,6 +35,8 @@ def isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
     patch.setenv("XDG_RUNTIME_DIR", str(home / "run"))
     patch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
     patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    # `lineage` and `python` are those of the environment that the tests run in, whether it was activated or not.
+    patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     patch.setenv("WANDB_MODE", "offline")
     patch.setenv("LINEAGE_CACHE", str(CACHE))  # of installed packages, which are the same for every test: PyTorch takes seconds
     patch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")  # or importing it asks the network for its newest version
