@@ -272,6 +272,10 @@ class Run(BaseModel):
         packages = () if self.installed is None else self.installed.objects()
         return {item.digest for item in files}.union(self.code_packs, packages, *self.kept_code.inner.values())
 
+    def packs_of(self, path: str) -> tuple[Digest, ...]:
+        """Packs that hold the code of the repository at ``path`` inside the run's own; of that one itself for an empty path."""
+        return self.kept_code.inner.get(path, ()) if path else self.code_packs
+
     def inputs_by_role(self) -> dict[str, list[InputRecord]]:
         """Inputs under their role, in the order of use."""
         roles: dict[str, list[InputRecord]] = {}

@@ -80,7 +80,7 @@ class CodeKeeper:
         original = self._original
         if original is None or original.code is None:
             return ()
-        packs = original.kept_code.inner.get(path, ()) if path else original.code_packs
+        packs = original.packs_of(path)
         is_same = any(place == path and part.snapshot_sha == code.snapshot_sha for place, part in original.code.parts())
         return packs if is_same and all(map(self._ports.objects.has, packs)) else ()
 
@@ -158,7 +158,7 @@ def code_missing(ports: Ports, run: Run) -> str | None:
     if run.code is None:
         return None if files else "the run was not started inside a git repository, and no script of it is kept"
     for path, reason in ports.source.lacking(run.code).items():
-        packs = run.kept_code.inner.get(path, ()) if path else run.code_packs
+        packs = run.packs_of(path)
         where = f"{path}: {reason}" if path else reason
         if not packs:
             return where
@@ -191,9 +191,7 @@ def put_code(ports: Ports, run: Run, folder: Path) -> None:
             raise NotFound("code", run.id[:12], detail="none was recorded", hint="record the run inside a git repository")
         return
     lacking = ports.source.lacking(run.code)
-    packs = {
-        path: [_checked(ports, digest) for digest in (run.kept_code.inner.get(path, ()) if path else run.code_packs)] for path in lacking
-    }
+    packs = {path: [_checked(ports, digest) for digest in run.packs_of(path)] for path in lacking}
     ports.source.check_out(run.code, folder, packs.pop("", ()), packs)
     for file in run.kept_code.large:
         place_object(ports, file, folder)
