@@ -63,7 +63,9 @@ class Interpreter:
         if self.python is None:
             return given
         folder = str(self.python.parent)
-        kept = {name: value for name, value in given.items() if name not in ("PYTHONHOME", "CONDA_PREFIX")}
+        # Compiled modules of an environment of ours are kept for the next one that runs in it: compiling PyTorch's takes seconds.
+        dropped = ("PYTHONHOME", "CONDA_PREFIX", "PYTHONDONTWRITEBYTECODE")
+        kept = {name: value for name, value in given.items() if name not in dropped}
         return kept | {"PATH": os.pathsep.join(filter(None, [folder, given.get("PATH", "")])), "VIRTUAL_ENV": str(self.python.parents[1])}
 
 
