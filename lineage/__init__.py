@@ -16,6 +16,7 @@ Importing this package loads no framework; names below are loaded when first use
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,15 +24,19 @@ if TYPE_CHECKING:
     from lineage.api.keeping import archive, materialise, open_recorded, verify
     from lineage.api.looking import compare_steps, diff, get, impact, leaks, metrics, models_using, rows_of, runs, trained_on
     from lineage.api.recording import start_run
+    from lineage.api.uploading import upload
+    from lineage.autologging.switch import autolog
 
 _PLACES = {
     "keeping": ("archive", "materialise", "open_recorded", "verify"),
     "looking": ("compare_steps", "diff", "get", "impact", "leaks", "metrics", "models_using", "rows_of", "runs", "trained_on"),
     "recording": ("start_run",),
+    "uploading": ("upload",),
 }
 
 __all__ = [
     "archive",
+    "autolog",
     "compare_steps",
     "diff",
     "errors",
@@ -47,13 +52,20 @@ __all__ = [
     "start_run",
     "trained_on",
     "training",
+    "upload",
     "verify",
 ]
+
+
+if "LINEAGE_LOADS" in os.environ:  # of a run: this may be one of its workers, which tells what it loads
+    importlib.import_module("lineage.record.modules").tell_if_worker()
 
 
 def __getattr__(name: str) -> Any:
     if name in ("errors", "training"):
         return importlib.import_module(f"lineage.{name}")
+    if name == "autolog":
+        return importlib.import_module("lineage.autologging.switch").autolog
     for place, names in _PLACES.items():
         if name in names:
             return getattr(importlib.import_module(f"lineage.api.{place}"), name)

@@ -27,6 +27,17 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "dataset-lineage"
 
 
+def _patience_s() -> float:
+    text = os.environ.get("LINEAGE_WAIT") or "15"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e6:
+        raise UsageError(f"LINEAGE_WAIT is '{text}'", hint="give seconds, for example 15")
+    return seconds
+
+
 def _signing_key() -> str:
     return os.environ.get("LINEAGE_SIGN") or "default"
 
@@ -41,6 +52,7 @@ class Settings:
         project: ``LINEAGE_PROJECT``: project of runs that name none.
         keys: ``LINEAGE_KEYS``: folder of the keys that sign records and of those that are trusted (the user's configuration folder).
         sign: ``LINEAGE_SIGN``: name of the key that signs every run when it ends, where there is such a key; ``off`` for none.
+        patience_s: ``LINEAGE_WAIT``: seconds that the end of a run waits for a tracker's server (15).
         cache: ``LINEAGE_CACHE``: what is known of installed packages on this machine, whatever the store (the user's cache folder).
     """
 
@@ -50,6 +62,7 @@ class Settings:
     keys: Path = field(default_factory=_keys_folder)
     sign: str = field(default_factory=_signing_key)
     cache: Path = field(default_factory=_cache_folder)
+    patience_s: float = field(default_factory=_patience_s)
 
 
 def load_settings(start: Path | None = None) -> Settings:

@@ -6,9 +6,11 @@ import functools
 import importlib
 import importlib.util
 import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lineage.adapters.datasets.dvc_stage import DvcStages
 from lineage.adapters.environment.local import LocalEnvironmentProbe
 from lineage.adapters.executors.subprocess import SubprocessExecutor
 from lineage.adapters.objects.folder import FolderObjectStore
@@ -19,9 +21,26 @@ from lineage.adapters.stores.liveness import FileLiveness
 from lineage.adapters.stores.row_index import SqlRowIndex
 from lineage.adapters.stores.sql import SqlRunStore
 from lineage.errors import MissingExtra, UsageError
-from lineage.ports import DatasetBackend, EnvironmentBuilder, Exporter, Importer, Pictures, Ports, Tracker, Watcher
+from lineage.ports import (
+    DatasetBackend,
+    EnvironmentBuilder,
+    EnvironmentProbe,
+    EventFiles,
+    Exporter,
+    Importer,
+    PastRuns,
+    Pictures,
+    Ports,
+    Remote,
+    Sender,
+    Tracker,
+    Watcher,
+)
 from lineage.record.steps import leavings
 from lineage.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from lineage.adapters.trackers.mlflow_past import MlflowPastRuns
 
 
 def wire(settings: Settings | None = None) -> Ports:
@@ -49,8 +68,10 @@ def wire(settings: Settings | None = None) -> Ports:
         environment=probe,
         environments=functools.partial(_environments, folder, objects, probe),
         executor=SubprocessExecutor(),
-        trackers={"wandb": functools.partial(_wandb, folder)},
+        trackers={"wandb": functools.partial(_wandb, folder, settings.patience_s)},
         watcher=_watcher,
+        stages=DvcStages(),
+        event_files=_event_files,
         keys=keyring(settings),
         folder=folder,
     )
@@ -63,17 +84,45 @@ def keyring(settings: Settings | None = None) -> FolderKeyring:
 
 
 def importer(name: str) -> Importer:
-    """The importer registered under ``name`` in the entry point group ``lineage.importers``.
+    """The importer registered under ``name`` in the entry point group ``lineage.importers``, or the one at ``module:Class``.
+
+    A module is looked for where Python looks, and in the working folder.
 
     Raises:
         UsageError: There is none; the known ones are named.
     """
-    from importlib.metadata import entry_points
+    from importlib.metadata import EntryPoint, entry_points
 
     known = {point.name: point for point in entry_points(group="lineage.importers")}
-    if name not in known:
-        raise UsageError(f"no importer '{name}'", hint=f"known: {', '.join(sorted(known)) or 'none is installed'}")
-    made: Importer = known[name].load()()
+    if ":" in name:
+        point = EntryPoint(name, name, "lineage.importers")
+        if (folder := os.getcwd()) not in sys.path:
+            sys.path.append(folder)
+        if point.pattern.match(name) is None:
+            raise UsageError(f"expected an importer as module:Class, found '{name}'")
+    elif name in known:
+        point = known[name]
+    else:
+        hint = f"known: {', '.join(sorted(known)) or 'none is installed'}; one of your own is named module:Class"
+        raise UsageError(f"no importer '{name}'", hint=hint)
+    try:
+        made: Importer = point.load()()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise UsageError(f"importer '{name}' cannot be loaded: {error}", hint="see docs/importers.md for what one looks like") from error
+    missing = [part for part in ("name", "scan", "read") if not hasattr(made, part)]
+    if missing:
+        raise UsageError(f"importer '{name}' has no {' and no '.join(missing)}", hint="see docs/importers.md for what one looks like")
+    return made
+
+
+def remote(folder: Path, name: str | None = None) -> Remote:
+    """The DVC remote of this name, or the default one, of the DVC repository around a folder.
+
+    Raises:
+        MissingExtra: DVC is not installed.
+        UsageError: There is no such remote.
+    """
+    made: Remote = _load("lineage.adapters.objects.dvc_remote", "dvc", "dvc").DvcRemote(folder, name)
     return made
 
 
@@ -89,6 +138,47 @@ def exporter(name: str) -> Exporter:
     if name not in known:
         raise UsageError(f"no exporter '{name}'", hint=f"known: {', '.join(sorted(known)) or 'none is installed'}")
     made: Exporter = known[name].load()()
+    return made
+
+
+def sender(name: str) -> Sender:
+    """What brings the folders of the tracker ``name`` to its server.
+
+    Raises:
+        MissingExtra: Its package is not installed.
+        UsageError: There is no such tracker.
+    """
+    if name != "wandb":
+        raise UsageError(f"nothing is sent to '{name}'", hint="known: wandb")
+    made: Sender = _load("lineage.adapters.trackers.wandb_sender", "wandb", "wandb").WandbSender(load_settings().folder)
+    return made
+
+
+def past_runs(name: str) -> PastRuns:
+    """What reads the runs that another system recorded.
+
+    Raises:
+        MissingExtra: Its package is not installed.
+        UsageError: There is no such system.
+    """
+    if name == "tensorboard":
+        files: PastRuns = _load("lineage.adapters.trackers.tensorboard_past", "tensorboard", "tensorboard").TensorboardPastRuns()
+        return files
+    if name != "wandb":
+        raise UsageError(f"no runs can be read from '{name}'", hint="known: wandb, tensorboard")
+    made: PastRuns = _load("lineage.adapters.trackers.wandb_past", "wandb", "wandb").WandbPastRuns()
+    return made
+
+
+def mlflow_runs(experiment: str | None, *, unfinished: bool) -> MlflowPastRuns:
+    """What reads the runs that MLflow recorded; of one experiment, or of all."""
+    from lineage.adapters.trackers.mlflow_past import MlflowPastRuns
+
+    return MlflowPastRuns(experiment, unfinished=unfinished)
+
+
+def _event_files() -> EventFiles:
+    made: EventFiles = _load("lineage.adapters.trackers.tensorboard_past", "tensorboard", "tensorboard").TensorboardPastRuns()
     return made
 
 
@@ -118,8 +208,8 @@ def _pictures() -> Pictures:
     return made
 
 
-def _wandb(folder: Path) -> Tracker:
-    made: Tracker = _load("lineage.adapters.trackers.wandb", "wandb", "wandb").WandbTracker(folder)
+def _wandb(folder: Path, patience_s: float) -> Tracker:
+    made: Tracker = _load("lineage.adapters.trackers.wandb", "wandb", "wandb").WandbTracker(folder, patience_s)
     return made
 
 
@@ -142,6 +232,18 @@ def _keep_out_of_git(folder: Path) -> None:
     # Only in a folder made here: in one of the user's it would hide their files.
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+
+
+def environment_of(ports: Ports, program: Path) -> tuple[EnvironmentProbe, str] | None:
+    """What describes the environment that a program runs in, and its folder; ``None`` when the program is no part of one.
+
+    Raises:
+        Unavailable: Its interpreter cannot be asked.
+    """
+    from lineage.adapters.environment.elsewhere import interpreter_of, probe_elsewhere
+
+    python = interpreter_of(program)
+    return None if python is None else probe_elsewhere(python, ports.environment, os.environ)
 
 
 def child_variables(settings: Settings) -> dict[str, str]:

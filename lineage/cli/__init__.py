@@ -13,7 +13,27 @@ from typing import Annotated
 
 import typer
 
-from lineage.cli import bundle, calibrate, diff, doctor, impact, keep, keys, leaks, look, replay, reproduce, run, serve, steps, upload, view
+from lineage.cli import (
+    bundle,
+    calibrate,
+    diff,
+    doctor,
+    impact,
+    importing,
+    keep,
+    keys,
+    leaks,
+    look,
+    replay,
+    reproduce,
+    run,
+    serve,
+    steps,
+    sync,
+    transfer,
+    upload,
+    view,
+)
 from lineage.cli.output import fail
 from lineage.errors import LineageError, UsageError
 
@@ -59,6 +79,9 @@ reproduce.register(app)
 calibrate.register(app)
 keep.register(app)
 bundle.register(app)
+importing.register(app)
+transfer.register(app)
+sync.register(app)
 keys.register(app)
 serve.register(app)
 doctor.register(app)

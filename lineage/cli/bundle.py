@@ -15,6 +15,7 @@ from lineage.cli.look import RunName
 from lineage.cli.output import AsJson, print_json, progress_bars, say, size
 from lineage.errors import UsageError
 from lineage.lookup.runs import get_run
+from lineage.lookup.tracked import is_tracked_name
 from lineage.model.bundle import SUFFIX
 from lineage.model.run import Run
 from lineage.ports import Ports
@@ -33,7 +34,6 @@ StoreForFile = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("bundle")(bundle)
-    app.command("import")(import_command)
 
 
 def bundle(
@@ -43,20 +43,27 @@ def bundle(
     outputs: Annotated[
         bool, typer.Option("--outputs", help="Take along what else it made. A verdict needs only the digests, which are there in any case.")
     ] = False,
+    wheels: Annotated[
+        bool,
+        typer.Option("--wheels", help="Take every installed package along, as wheels: for machines of this platform, without an index."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Put a run and all that reproducing it takes into one file: record, code, data rows, base weights, step logs.
 
-    The file is read back before it gets its name; the same record gives the same bytes. Installed packages are not in it, their list is.
+    The file is read back before it gets its name; the same record gives the same bytes. Of installed packages the list is
+    in it, and with --wheels the packages themselves.
     """
     ports = wire()
     found = get_run(ports.runs, ports.liveness, run)
     with progress_bars() as progress:
-        made = bundle_run(ports, found, file, checkpoints=checkpoints, outputs=outputs, progress=progress)
+        made = bundle_run(ports, found, file, checkpoints=checkpoints, outputs=outputs, wheels=wheels, progress=progress)
     if as_json:
         print_json(asdict(made))
         return
     say("done", f"run {found.id[:12]} in {made.objects} objects, {size(made.size_bytes)}, read back")
+    if made.wheels:
+        say("done", f"{made.wheels} wheels, for {made.platform} only")
     if made.left_out:
         say("done", f"{made.left_out} files that it made are left out; their digests are there (--outputs, --checkpoints)")
     if not found.signatures:
@@ -156,4 +163,6 @@ def _discard(opened: Opened) -> None:
 
 def _is_file(name: str) -> bool:
     # Ids are hexadecimal: whatever has a suffix or a folder in it can only be a file.
+    if is_tracked_name(name):
+        return False
     return name.endswith(SUFFIX) or "/" in name or (re.fullmatch(r"[0-9a-fA-F-]+", name) is None and Path(name).is_file())

@@ -29,6 +29,9 @@ def calibrate_command(
         list[str] | None,
         typer.Option("--data", metavar="ROLE=URI", help="Read the data of a role from another place; it must hold the same rows."),
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Execute the command of a record that came from elsewhere and that nobody trusted signed.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Repeat a run several times and record how much its repetitions differ: the tolerance of later reproductions.
@@ -51,6 +54,7 @@ def calibrate_command(
             repetitions,
             variables=child_variables(settings),
             data=by_role(data or []),
+            is_vouched=yes,
             on_plan=render.plan,
             on_line=lambda line: talk().print(f"  │ {line}", markup=False, soft_wrap=True),
             on_report=told,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +15,11 @@ from lineage.cli.look import RunName
 from lineage.cli.output import AsJson, print_json, progress_bars, say, size
 from lineage.cli.reproduce import by_role
 from lineage.errors import IntegrityError, UsageError
-from lineage.lookup.runs import find_runs, get_run
-from lineage.ports import RunQuery
+from lineage.lookup.runs import get_run
 from lineage.reproduce.archive import archive_run
 from lineage.reproduce.materialise import DEEPLAKE, materialise
 from lineage.reproduce.tidy import plan_tidying, tidy
-from lineage.reproduce.verify import Verifier
+from lineage.reproduce.verify import Verifier, runs_to_verify
 from lineage.wiring import exporter, wire
 
 
@@ -47,14 +47,15 @@ def verify(
     """
     if (run is None) != every:
         raise UsageError("give a run, or --all", hint="lineage verify RUN · lineage verify --all --quick")
-    opened = None if run is None else open_run(context, run)
+    unreadable = None if run is None else _unreadable(run)
+    opened = None if run is None or unreadable is not None else open_run(context, run)
     ports = wire() if opened is None else opened.ports
     with progress_bars() as progress:
         verifier = Verifier(ports, "full" if full else "quick", progress)
         if opened is not None:
             found = [verifier.verify(opened.run)]
         else:
-            runs = find_runs(ports.runs, ports.liveness, RunQuery())
+            runs = runs_to_verify(ports) if unreadable is None else [unreadable]
             found = []
             for number, item in enumerate(verifier.verify_all(runs), 1):
                 found.append(item)
@@ -70,6 +71,21 @@ def verify(
         if every:
             say("error" if broken else "done", f"{len(found) - broken} of {len(found)} runs intact ({'full' if full else 'quick'} check)")
     raise typer.Exit(0 if intact else IntegrityError.exit_code)
+
+
+def _unreadable(name: str) -> str | None:
+    """The whole id of a run whose stored record cannot be read; ``None`` for any other name."""
+    if not re.fullmatch(r"[0-9a-fA-F-]{1,36}", name):
+        return None
+    ports = wire()
+    found = ports.runs.ids_with_prefix(name.lower().replace("-", ""), 2)
+    if len(found) != 1:
+        return None
+    try:
+        ports.runs.get(found[0])
+    except IntegrityError:
+        return found[0]
+    return None
 
 
 def materialise_command(

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from rich.markup import escape
 
 from lineage.cli.output import out, table, talk, when
-from lineage.cli.render_outputs import output_lines
+from lineage.cli.render_dvc import dvc_lines, push_lines
+from lineage.cli.render_outputs import file_lines, output_lines
 from lineage.lookup.data import Inherited
 from lineage.lookup.models import ModelUse
 from lineage.model.dataset import InputRecord
@@ -55,6 +56,8 @@ def run(item: Run, points: Sequence[MetricPoint]) -> None:
     _line("seed", "not fixed" if item.seed is None else str(item.seed))
     if item.determinism:
         _line("promise", str(item.determinism.get("promise", "")))
+    for heading, text in dvc_lines(item.dvc):
+        _line(heading, text)
     inputs(item, heading=False)
     if item.config:
         _line("config", json.dumps(item.config, ensure_ascii=False))
@@ -67,7 +70,7 @@ def run(item: Run, points: Sequence[MetricPoint]) -> None:
         )
     if points:
         _line("metrics", f"{len(points)} points of {len({name for point in points for name in point.values})} metrics")
-    for heading, text in output_lines(item.outputs):
+    for heading, text in (*file_lines(item), *output_lines(item.outputs)):
         _line(heading, text)
     for tracker, called in item.trackers.items():
         _line(tracker, ", ".join(f"{name} {value}" for name, value in called.items() if value))
@@ -78,8 +81,14 @@ def run(item: Run, points: Sequence[MetricPoint]) -> None:
     if item.calibration is not None:
         found = "equal bit for bit" if item.calibration.is_deterministic else "they differ; `lineage show --json` has the spreads"
         _line("calibrated", f"by {len(item.calibration.run_ids)} repetitions at {when(item.calibration.at)} UTC: {found}")
+    for heading, text in push_lines(item.pushes):
+        _line(heading, text)
     for signature in item.signatures:
         _line("signed", f"with key {key_id(bytes.fromhex(signature.public_key))[7:23]}; `lineage verify` checks it")
+    if item.imported is not None:
+        _line("imported", f"from {item.imported.tracker}, {item.imported.place}: this layer did not see the run")
+        for text in item.imported.missing:
+            _line("missing", text)
     for note in item.notes:
         _line("note", note)
     _line("fingerprint", item.fingerprint)

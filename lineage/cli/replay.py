@@ -7,18 +7,17 @@ from typing import Annotated
 
 import typer
 
-from lineage.cli.look import RunName
-from lineage.cli.output import AsJson, print_json, say, table, talk
+from lineage.cli.bundle import RunOrFile, StoreForFile, open_run
+from lineage.cli.output import AsJson, print_json, progress_bars, say, table, talk
+from lineage.cli.reproduce import EnvironmentMode
 from lineage.errors import NotFound, UsageError
-from lineage.lookup.runs import get_run
 from lineage.lookup.steps import losses_of, read_steps
 from lineage.model.digest import digest_of_file
 from lineage.model.replay import Replay
 from lineage.model.run import Run
 from lineage.ports import Ports
 from lineage.reproduce.replay import Wanted, loader_of, positions_of, replay, wanted_batch, wanted_row, wanted_step
-from lineage.settings import load_settings
-from lineage.wiring import child_variables, wire
+from lineage.wiring import child_variables
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +26,8 @@ def register(app: typer.Typer) -> None:
 
 
 def replay_command(
-    run: RunName,
+    context: typer.Context,
+    run: RunOrFile,
     step: Annotated[int | None, typer.Option(help="The batch of this step (one optimizer.step(), counted from 0).")] = None,
     epoch: Annotated[int | None, typer.Option(help="Without a step log: the batch of this epoch …")] = None,
     batch: Annotated[int | None, typer.Option(help="… with this number, counted from 0.")] = None,
@@ -41,22 +41,28 @@ def replay_command(
     yes: Annotated[
         bool, typer.Option("--yes", help="Execute the code of a record that came from elsewhere and that nobody trusted signed.")
     ] = False,
+    env: Annotated[
+        EnvironmentMode,
+        typer.Option(
+            "--env", help="Where batches are made: in the recorded environment (built again), the current one, or as it fits (auto)."
+        ),
+    ] = EnvironmentMode.auto,
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="Where pictures and tensors go; else inside the store.")] = None,
+    store: StoreForFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a step's exact batch again, without training: pictures with boxes as PNG, tensors as .pt, compared with the step log.
 
     Or, for one row, every step in which the model saw it, and how it looked. The run's own transform is executed, in a check-out of its
     recorded code, on rows that are compared with their digests. Exit codes: 0 the batch has the recorded digest, 1 it has not, 3 there was
-    none to compare with.
+    none to compare with. A bundle's file is taken into a store of its own, and replayed from there.
     """
     if sum(item is not None for item in (step, epoch, row, sample, image)) != 1 or (epoch is None) != (batch is None):
         raise UsageError(
             "say what to replay: one of --step, --epoch with --batch, --row, --sample, --image", hint="lineage replay RUN --step 17"
         )
-    settings = load_settings()
-    ports = wire(settings)
-    found = get_run(ports.runs, ports.liveness, run)
+    opened = open_run(context, run, store)
+    ports, found = opened.ports, opened.run
     name, wanted = _wanted(ports, found, step, epoch, batch, row, sample, image, role, rank)
     if list_only:
         _list(found, wanted, as_json=as_json)
@@ -65,17 +71,22 @@ def replay_command(
     folder = output or ports.folder / "replays" / f"{found.id[:12]}-{name}"
     code = "" if found.code is None else f" in its recorded code {found.code.snapshot_sha[:10]}"
     talk().print(f"making {len(shown)} {'batch' if len(shown) == 1 else 'batches'} of run {found.id[:12]} again{code}", markup=False)
-    made = replay(
-        ports,
-        found,
-        shown,
-        rank=rank,
-        folder=folder,
-        variables=child_variables(settings),
-        left_out=len(wanted) - len(shown),
-        is_vouched=yes,
-        on_line=lambda line: talk().print(f"  │ {line}", markup=False, soft_wrap=True),
-    )
+    with progress_bars() as progress:
+        made = replay(
+            ports,
+            found,
+            shown,
+            rank=rank,
+            folder=folder,
+            variables=child_variables(opened.settings),
+            left_out=len(wanted) - len(shown),
+            is_vouched=yes,
+            environment=env.value,
+            on_line=lambda line: talk().print(f"  │ {line}", markup=False, soft_wrap=True),
+            progress=progress,
+        )
+    if output is None:
+        opened.keep()
     if as_json:
         print_json(made.model_dump(mode="json"))
     else:

@@ -12,6 +12,7 @@ from lineage.cli import render, render_verdict
 from lineage.cli.bundle import RunOrFile, StoreForFile, open_run
 from lineage.cli.output import AsJson, print_json, progress_bars, say, talk
 from lineage.cli.render_segments import segments_as_json, segments_in_words
+from lineage.cli.secrets import AskedSecrets, ask_secrets
 from lineage.errors import UsageError
 from lineage.model.comparison import Report, Verdict
 from lineage.model.run import Run
@@ -75,6 +76,7 @@ def reproduce_command(
     yes: Annotated[
         bool, typer.Option("--yes", help="Execute the command of a record that came from elsewhere and that nobody trusted signed.")
     ] = False,
+    secret: AskedSecrets = None,
     store: StoreForFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -83,6 +85,8 @@ def reproduce_command(
     Data are checked row by row before anything is run. The recorded command is executed: it is shown first. While it runs, its steps and
     metrics are compared with the recorded ones. Verdicts and exit codes: identical 0, equivalent 0 (within the tolerance that lineage
     calibrate measured), diverged 1, inconclusive 3, blocked 4 (nothing was run).
+
+    Secrets that the command was given are in no record. They are taken from environment variables, which the plan names.
 
     A bundle's file is taken into a store of its own and reproduced from there, without the original's store, repository or network.
     """
@@ -93,6 +97,7 @@ def reproduce_command(
     wants_segments = bool(segment) or random_segments > 0
     if wants_segments and (until_step is not None or html is not None):
         raise UsageError("--segment goes with neither --until-step nor --html", hint="repeat the segments first, then what differs")
+    ask_secrets(secret or [])
     opened = open_run(context, run, store)
     ports, found = opened.ports, opened.run
     parts: list[Segment | None] = [None]

@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def upload_command(
-    layout: Annotated[str, typer.Argument(help="Layout of the source: an importer's name, for example visdrone.")],
+    layout: Annotated[str, typer.Argument(help="Layout of the source: visdrone, coco, yolo, another importer's name, or module:Class.")],
     source: Annotated[Path, typer.Argument(help="The folder.")],
     uri: Annotated[str, typer.Argument(help="Where to: a new Deep Lake dataset.")],
     on_error: Annotated[
@@ -73,8 +73,9 @@ def upload_command(
     version = made.version
     for problem in made.problems:
         say("warning", f"{'skipped: ' if problem.severity == 'error' else ''}{problem}")
-    if made.continued:
-        say("done", f"continued an interrupted upload after {made.continued} rows")
+    if made.earlier:
+        of = f" (of run {', '.join(earlier[:12] for earlier in made.earlier)})"
+        say("done", f"continued an interrupted upload after {made.continued} rows{of}")
     say("done", f"{version.rows} rows stored, read back and equal to the source")
     if as_json:
         print_json(
@@ -86,6 +87,7 @@ def upload_command(
                 "commit_id": version.commit_id,
                 "rows": version.rows,
                 "content_digest": version.content_digest,
+                "continued": {"runs": list(made.earlier), "rows": made.continued} if made.earlier else None,
                 "skipped": [str(problem) for problem in made.problems if problem.severity == "error"],
                 "warnings": [str(problem) for problem in made.problems if problem.severity == "warning"],
             }

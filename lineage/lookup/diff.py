@@ -13,6 +13,7 @@ from lineage.lookup.results import changed_values, compare_results
 from lineage.lookup.steps import compare_steps
 from lineage.model.code import CodeVersion
 from lineage.model.difference import CodeDifference, DataDifference, Difference, FileChange, RunSide, ValueChange
+from lineage.model.observed import READ
 from lineage.model.run import MetricPoint, Run
 from lineage.ports import Ports, Progress, SourceControl, no_progress
 from lineage.record.metrics import NOT_COMPARED
@@ -107,6 +108,7 @@ def _configuration(a: Run, b: Run) -> tuple[ValueChange, ...]:
         *changed_values({"command": " ".join(a.command)}, {"command": " ".join(b.command)}),
         *changed_values({"working directory": a.working_directory}, {"working directory": b.working_directory}),
         *changed_values({"seed": a.seed}, {"seed": b.seed}),
+        *(() if a.dvc is None or b.dvc is None else changed_values(a.dvc.facts(), b.dvc.facts())),
     )
 
 
@@ -122,13 +124,15 @@ def _dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _base_weights(a: Run, b: Run) -> tuple[ValueChange, ...]:
-    """By role; several files of one role in the order of their use."""
+    """By role, several files of one role in the order of their use; those that were seen to be read by path."""
     ours, theirs = ({_numbered(run, i): item.digest for i, item in enumerate(run.uses)} for run in (a, b))
     return changed_values(ours, theirs)
 
 
 def _numbered(run: Run, index: int) -> str:
     role = run.uses[index].role
+    if role == READ:
+        return run.uses[index].path
     earlier = sum(item.role == role for item in run.uses[:index])
     return role if earlier == 0 else f"{role} {earlier + 1}"
 

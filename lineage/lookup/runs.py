@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lineage.errors import AmbiguousId, Conflict, NotFound, UsageError
+from lineage.lookup.tracked import is_tracked_name, tracked_run
 from lineage.model.dataset import normalise_uri
 from lineage.model.digest import digest_of_file, looks_like_digest
 from lineage.model.event import Ended
@@ -18,13 +19,15 @@ _ID = re.compile(r"[0-9a-f]{1,32}")
 
 
 def get_run(runs: RunStore, liveness: Liveness, name: str) -> Run:
-    """The run with this id or unique prefix.
+    """The run with this id or unique prefix, or what W&B calls it: ``wandb:<run id>``, ``wandb:<artifact>``, the address of a page.
 
     Raises:
         NotFound: There is none.
         AmbiguousId: The prefix fits several.
         UsageError: It is no id.
     """
+    if is_tracked_name(name):
+        return settle(runs, liveness, tracked_run(runs, name))
     prefix = name.strip().lower().replace("-", "")
     if not _ID.fullmatch(prefix):
         raise UsageError(f"'{name}' is no run id", hint="ids are hexadecimal; `lineage runs` lists them")
@@ -87,7 +90,7 @@ def runs_behind(runs: RunStore, liveness: Liveness, model_or_run: str) -> tuple[
         digest: str | None = model_or_run
     elif Path(model_or_run).is_file():
         digest = digest_of_file(Path(model_or_run))
-    elif _ID.fullmatch(model_or_run.strip().lower().replace("-", "")):
+    elif is_tracked_name(model_or_run) or _ID.fullmatch(model_or_run.strip().lower().replace("-", "")):
         return [get_run(runs, liveness, model_or_run)], None
     else:
         raise NotFound(

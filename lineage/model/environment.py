@@ -124,6 +124,7 @@ class InstalledCode(BaseModel):
         altered: Loaded files that are not what was installed; ``None`` when that was not looked at.
         wheels: Package name to wheel, for packages that no index serves.
         not_kept: Package name to the reason why there is no wheel of it.
+        loaded: Object that lists the files of packages that were loaded (``lineage.record.installed``); ``None`` when it is not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -131,10 +132,12 @@ class InstalledCode(BaseModel):
     altered: tuple[AlteredFile, ...] | None = None
     wheels: dict[str, KeptWheel] = {}
     not_kept: dict[str, str] = {}
+    loaded: Digest | None = None
 
     def objects(self) -> set[str]:
         """Digests of the objects that it names."""
-        return {item.digest for item in self.altered or () if item.is_kept} | {item.digest for item in self.wheels.values()}
+        lists = set() if self.loaded is None else {self.loaded}
+        return lists | {item.digest for item in self.altered or () if item.is_kept} | {item.digest for item in self.wheels.values()}
 
 
 class LockedPackage(BaseModel):

@@ -16,7 +16,10 @@ from lineage.model.calibration import Calibration
 from lineage.model.code import KeptCode, LoadedCode
 from lineage.model.dataset import InputRecord
 from lineage.model.digest import Digest, digest_of_bytes
+from lineage.model.dvc import DvcRecord
 from lineage.model.environment import InstalledCode
+from lineage.model.observed import Observed
+from lineage.model.push import Push
 from lineage.model.run import Artifact, FindEnvironment, Reproduction, ResumedFrom, RowsRead, Run, RunState, Signature, UsedArtifact
 from lineage.model.steps import LoaderRecord, StepLogRecord
 
@@ -107,6 +110,27 @@ class InstalledChecked(_Event):
     installed: InstalledCode
 
 
+class SecretsNamed(_Event):
+    """The code names variables that held secrets: by name, never with their values."""
+
+    kind: Literal["secrets_named"] = "secrets_named"
+    names: tuple[str, ...]
+
+
+class DvcDescribed(_Event):
+    """The DVC repository around the run, as far as it is known by now."""
+
+    kind: Literal["dvc_described"] = "dvc_described"
+    dvc: DvcRecord
+
+
+class CommandObserved(_Event):
+    """A command ended that was observed from outside."""
+
+    kind: Literal["command_observed"] = "command_observed"
+    observed: Observed
+
+
 class Resumed(_Event):
     """The state of another run was restored, before the first step."""
 
@@ -119,6 +143,26 @@ class ArtifactMade(_Event):
 
     kind: Literal["artifact_made"] = "artifact_made"
     artifact: Artifact
+
+
+class TrackerTold(_Event):
+    """A tracker has what was recorded, or told how it calls the run; may come after the run's end. Facts are merged into those known.
+
+    Attributes:
+        tracker: Its name, a key of ``Run.trackers``.
+        facts: For example ``delivered_at`` and ``url``.
+    """
+
+    kind: Literal["tracker_told"] = "tracker_told"
+    tracker: str
+    facts: dict[str, Any]
+
+
+class Pushed(_Event):
+    """A DVC remote holds what the run made and needs."""
+
+    kind: Literal["pushed"] = "pushed"
+    push: Push
 
 
 class Noted(_Event):
@@ -170,8 +214,13 @@ Event = Annotated[
     | CodeKept
     | CodeLoaded
     | InstalledChecked
+    | SecretsNamed
+    | DvcDescribed
+    | CommandObserved
     | Resumed
     | ArtifactMade
+    | TrackerTold
+    | Pushed
     | Noted
     | Ended
     | Reproduced
@@ -194,7 +243,7 @@ def apply(run: Run | None, event: Event) -> Run:
         return event.run
     if run is None:
         raise ValueError(f"the first event of a record must be 'started', found '{event.kind}'")
-    if run.state is not RunState.running and not isinstance(event, Reproduced | Calibrated | Signed | Noted):
+    if run.state is not RunState.running and not isinstance(event, Reproduced | Calibrated | Signed | TrackerTold | Pushed | Noted):
         raise ValueError(f"run {run.id[:12]} is {run.state}; nothing can be added to it any more")
     match event:
         case Described():
@@ -226,11 +275,22 @@ def apply(run: Run | None, event: Event) -> Run:
             return run.model_copy(update={"loaded": event.loaded})
         case InstalledChecked():
             return run.model_copy(update={"installed": event.installed})
+        case SecretsNamed():
+            return run.model_copy(update={"secret_variables": tuple(sorted({*run.secret_variables, *event.names}))})
+        case DvcDescribed():
+            return run.model_copy(update={"dvc": event.dvc})
+        case CommandObserved():
+            return run.model_copy(update={"observed": event.observed})
         case Resumed():
             return run.model_copy(update={"resumes": event.resumes})
         case ArtifactMade():
             kept = tuple(item for item in run.outputs if item.name != event.artifact.name)
             return run.model_copy(update={"outputs": (*kept, event.artifact)})
+        case TrackerTold():
+            return run.model_copy(update={"trackers": run.trackers | {event.tracker: run.trackers.get(event.tracker, {}) | event.facts}})
+        case Pushed():
+            elsewhere = tuple(item for item in run.pushes if item.address != event.push.address)
+            return run.model_copy(update={"pushes": (*elsewhere, event.push)})
         case Noted():
             return run.model_copy(update={"notes": (*run.notes, event.note)})
         case Ended():

@@ -9,11 +9,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, computed_field, field_validator
 
+from lineage.errors import InvalidSource
 from lineage.model.calibration import Calibration
 from lineage.model.code import CodeVersion, KeptCode, LoadedCode
 from lineage.model.dataset import InputRecord
 from lineage.model.digest import Digest, digest_of_json
+from lineage.model.dvc import DvcRecord
 from lineage.model.environment import Environment, InstalledCode
+from lineage.model.imported import Imported
+from lineage.model.observed import Observed
+from lineage.model.push import Push
 from lineage.model.steps import LoaderRecord, StepLogRecord
 
 SCHEMA_VERSION = 1
@@ -173,6 +178,7 @@ class Run(BaseModel):
         kept_code: What else of the code is in the object store: inner repositories, contents of Git LFS files.
         loaded: Files of modules that ran and that no snapshot holds; ``None`` while that is not known.
         installed: Which loaded files of installed packages are not what was installed; wheels of packages that no index serves.
+        secret_variables: Environment variables with secrets that the code names; their values are nowhere in the record.
         determinism: Settings that decide the bits: seeds taken, thread counts, deterministic algorithms, and the promise they allow.
         reads: Which rows of the inputs were really read, by epoch, as far as it was observed.
         uses: Files of other runs that it started from.
@@ -185,7 +191,11 @@ class Run(BaseModel):
         metrics_digest: Over every metric point in order, taken when the run ended.
         reproductions: Later runs made to repeat this one.
         signatures: By whom it was signed.
+        observed: What was seen of its command from outside; ``None`` when it was not observed.
+        dvc: The DVC repository around it, and the stage that it is, if any.
+        pushes: DVC remotes that hold what it made and needs.
         calibration: How much repetitions of it differed from one another, when that was measured.
+        imported: Where the record was read from, when another system made it; this layer then never saw the run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -209,6 +219,7 @@ class Run(BaseModel):
     loaded: LoadedCode | None = None
     environment: Environment | None = None
     installed: InstalledCode | None = None
+    secret_variables: tuple[str, ...] = ()
     host: str = ""
     user: str = ""
     inputs: tuple[InputRecord, ...] = ()
@@ -230,6 +241,21 @@ class Run(BaseModel):
     reproductions: tuple[Reproduction, ...] = ()
     calibration: Calibration | None = None
     signatures: tuple[Signature, ...] = ()
+    observed: Observed | None = None
+    dvc: DvcRecord | None = None
+    pushes: tuple[Push, ...] = ()
+    imported: Imported | None = None
+
+    @field_validator("schema_version")
+    @classmethod
+    def _is_known(cls, value: int) -> int:
+        # Looked at first, and no ValueError: whatever else does not fit, this is why.
+        if value > SCHEMA_VERSION:
+            raise InvalidSource(
+                f"the record has schema version {value}, this release reads versions up to {SCHEMA_VERSION}",
+                hint="it was written by a newer release of dataset-lineage: install that one",
+            )
+        return value
 
     @field_validator("environment", mode="before")
     @classmethod

@@ -35,7 +35,11 @@ def redact_text(text: str) -> str:
     text = _AFTER_OPTION.sub(lambda found: f"{found['before']}{REDACTED}" if is_secret_name(found["name"]) else found[0], text)
     text = _IN_JSON.sub(lambda found: f'{found["before"]}"{REDACTED}"' if is_secret_name(found["name"]) else found[0], text)
     text = _IN_HEADER.sub(rf"\g<before>{REDACTED}", text)
-    values = {value for name, value in os.environ.items() if len(value) >= _SHORTEST_VALUE and _VARIABLE.search(name) and value in text}
+    values = {
+        value
+        for name, value in os.environ.items()
+        if len(value) >= _SHORTEST_VALUE and value in text and (_VARIABLE.search(name) or is_secret_name(name))
+    }
     for value in sorted(values, key=len, reverse=True):  # one may begin with another
         text = text.replace(value, REDACTED)
     return text

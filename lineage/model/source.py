@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from lineage.errors import InvalidSource
+from lineage.model.digest import digest_of_bytes
 
 ColumnKind = Literal["image", "array", "class_labels", "text"]
 
@@ -58,21 +61,79 @@ class SourceProblem:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file as it was when it was checked.
+
+    Attributes:
+        path: Where it is.
+        digest: Of its bytes, ``sha256:…``.
+        size_bytes: Of its content.
+    """
+
+    path: Path
+    digest: str
+    size_bytes: int
+
+    @classmethod
+    def of(cls, path: Path, content: bytes) -> SourceFile:
+        """The file whose content was read as ``content``."""
+        return cls(path, digest_of_bytes(content), len(content))
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSample:
-    """One future row: its stable id and the files it is read from."""
+    """One future row.
+
+    Attributes:
+        sample_id: Stable, unique in the source.
+        files: What the row is read from, and nothing else is.
+        checked: The same files as they were when they were checked; empty when the importer does not say.
+        facts: What the importer wants to know again when the row is read, for example its part of a file that all rows share.
+    """
 
     sample_id: str
     files: tuple[Path, ...]
+    checked: tuple[SourceFile, ...] = ()
+    facts: Any = field(default=None, compare=False, repr=False)
+
+    def contents(self) -> list[bytes]:
+        """The bytes of each file, equal to what was checked.
+
+        Raises:
+            InvalidSource: A file is gone, or was changed since.
+        """
+        contents: list[bytes] = []
+        for number, path in enumerate(self.files):
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise InvalidSource(f"{error.filename}: {error.strerror}", hint="the source changed while it was read") from error
+            if self.checked and (found := digest_of_bytes(content)) != (expected := self.checked[number].digest):
+                raise InvalidSource(
+                    f"{path}: changed while it was uploaded, expected {expected[:19]}…, found {found[:19]}…",
+                    hint="give the same command again when nobody writes there any more",
+                )
+            contents.append(content)
+        return contents
 
 
 @dataclass(frozen=True, slots=True)
 class SourceScan:
-    """The outcome of looking through a source folder, in the order in which rows will be stored."""
+    """The outcome of looking through a source folder, in the order in which rows will be stored.
+
+    Attributes:
+        root: The folder.
+        columns: Of the dataset.
+        samples: What can be stored.
+        problems: What cannot, and what looks odd.
+        files: Files that no single sample owns: one file of annotations, names of classes.
+    """
 
     root: Path
     columns: tuple[Column, ...]
     samples: tuple[SourceSample, ...]
     problems: tuple[SourceProblem, ...] = field(default=())
+    files: tuple[SourceFile, ...] = field(default=())
 
     @property
     def errors(self) -> tuple[SourceProblem, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from lineage.ports.boxed_pictures import BoxedPicture, ShownBox
 from lineage.ports.datasets import DatasetBackend, DatasetReader, DatasetWriter, Exporter, Importer, OnError
+from lineage.ports.foreign import EventFiles, ForeignFile, ForeignRun, PastRuns
 from lineage.ports.keys import Keyring
 from lineage.ports.objects import ObjectStore
 from lineage.ports.outside import (
@@ -14,19 +16,23 @@ from lineage.ports.outside import (
     EnvironmentProbe,
     Executor,
     Ports,
+    Sender,
     SourceControl,
     Step,
     Tracker,
 )
 from lineage.ports.pictures import Pictures
 from lineage.ports.progress import Progress, no_progress
+from lineage.ports.remotes import Remote
 from lineage.ports.rows import ArtifactEdge, KeyKind, KnownVersion, RowIndex, Sighting
-from lineage.ports.runs import Liveness, RunQuery, RunStore
+from lineage.ports.runs import Liveness, Position, RunQuery, RunStore
+from lineage.ports.stages import StageProbe, StageReading
 from lineage.ports.steps import StepSink, Watch, Watcher
 
 __all__ = [
     "AlteredInstalled",
     "ArtifactEdge",
+    "BoxedPicture",
     "Buildable",
     "BuiltEnvironment",
     "CachedEnvironment",
@@ -35,8 +41,11 @@ __all__ = [
     "DatasetWriter",
     "EnvironmentBuilder",
     "EnvironmentProbe",
+    "EventFiles",
     "Executor",
     "Exporter",
+    "ForeignFile",
+    "ForeignRun",
     "Importer",
     "KeyKind",
     "Keyring",
@@ -44,14 +53,21 @@ __all__ = [
     "Liveness",
     "ObjectStore",
     "OnError",
+    "PastRuns",
     "Pictures",
     "Ports",
+    "Position",
     "Progress",
+    "Remote",
     "RowIndex",
     "RunQuery",
     "RunStore",
+    "Sender",
+    "ShownBox",
     "Sighting",
     "SourceControl",
+    "StageProbe",
+    "StageReading",
     "Step",
     "StepSink",
     "Tracker",

@@ -37,14 +37,25 @@ class DatasetWriter(Protocol):
     def present(self) -> Sequence[str]:
         """``sample_id`` of each row already committed, in order."""
 
+    @property
+    def earlier(self) -> Sequence[str]:
+        """Ids of the runs whose interrupted upload is continued, oldest first."""
+
     def append(self, rows: Mapping[str, Sequence[Any]]) -> None:
         """Add rows, given as columns."""
 
     def checkpoint(self, message: str) -> None:
-        """Commit what was added, so that an interruption loses no more than what follows."""
+        """Commit what was added, so that an interruption loses no more than what follows.
+
+        Raises:
+            Conflict: Somebody else added rows meanwhile.
+        """
 
     def complete(self, message: str) -> DatasetVersion:
-        """Commit, mark the dataset as complete and return its version."""
+        """Commit, mark the dataset as complete, let go of it and return its version."""
+
+    def close(self) -> None:
+        """Let go of the dataset, complete or not; what was not committed is gone."""
 
 
 class DatasetBackend(Protocol):
@@ -108,21 +119,22 @@ class DatasetBackend(Protocol):
             IntegrityError: The saved view reads back as other rows.
         """
 
-    def write(self, uri: str, columns: Sequence[Column], *, source: Mapping[str, Any]) -> DatasetWriter:
+    def write(self, uri: str, columns: Sequence[Column], *, source: Mapping[str, Any], job: str | None = None) -> DatasetWriter:
         """Create a dataset, or continue an interrupted upload of the same source.
 
         Args:
             uri: Where.
             columns: Its columns.
             source: What is uploaded, for telling a continuation from a collision: compared as a whole.
+            job: Id of the run that uploads; others are kept out meanwhile. ``None`` for an address that nobody else knows.
 
         Raises:
-            Conflict: Something else is there, or a finished upload.
+            Conflict: Something else is there, a finished upload, or another job uploads there now (it is named).
         """
 
 
 class Importer(Protocol):
-    """Reads a foreign folder layout. Found by name through the entry point group ``lineage.importers``."""
+    """Reads a foreign folder layout. Found by name through the entry point group ``lineage.importers``; see ``docs/importers.md``."""
 
     name: str
 
@@ -134,7 +146,11 @@ class Importer(Protocol):
         """
 
     def read(self, sample: SourceSample) -> dict[str, Any]:
-        """One row: column to value."""
+        """One row: column to value. Called from several threads; ``sample.contents()`` gives the bytes of the files, as checked.
+
+        Raises:
+            InvalidSource: A file is gone, or was changed since it was checked.
+        """
 
 
 class Exporter(Protocol):

@@ -6,6 +6,9 @@ from typing import Protocol
 
 from lineage.model.signing import SignedBy
 
+PASSPHRASE_VARIABLE = "LINEAGE_KEY_PASSPHRASE"
+"""Environment variable with the passphrase of an encrypted key."""
+
 
 class Keyring(Protocol):
     """This account's Ed25519 keys, and the public keys of others that it trusts."""
@@ -18,7 +21,7 @@ class Keyring(Protocol):
 
         Raises:
             NotFound: There is no such key.
-            CaptureError: Its file cannot be used.
+            CaptureError: Its file cannot be used, or it is encrypted and the passphrase is not there, or another one.
             MissingExtra: The package for signatures is not installed.
         """
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from lineage.model.code import CodeFile, CodeVersion
 from lineage.model.dataset import InputRecord
 from lineage.model.environment import Environment, Lock
-from lineage.model.run import Artifact, Run
+from lineage.model.run import Artifact, MetricPoint, Run
+from lineage.ports.boxed_pictures import BoxedPicture
 from lineage.ports.datasets import DatasetBackend
+from lineage.ports.foreign import EventFiles
 from lineage.ports.keys import Keyring
 from lineage.ports.objects import ObjectStore
 from lineage.ports.pictures import Pictures
 from lineage.ports.rows import RowIndex
 from lineage.ports.runs import Liveness, RunStore
+from lineage.ports.stages import StageProbe
 from lineage.ports.steps import Watcher
 
 if TYPE_CHECKING:
@@ -123,15 +126,23 @@ class EnvironmentProbe(Protocol):
 
     def describe(self) -> Environment: ...
 
-    def altered(self, files: Sequence[str] | None = None) -> list[AlteredInstalled]:
+    def altered(self, files: Sequence[str] | None = None, *, known: Sequence[str] = ()) -> list[AlteredInstalled]:
         """Files that are not what their package's list of installed files says, or that no list has.
 
         Args:
             files: Those that this process loaded; libraries that it mapped are looked at, too. ``None``: those that runs in this
                 environment are known to have loaded, as they are now.
+            known: Without ``files``: more of them, as :meth:`loaded` named them.
 
         Raises:
             OSError: They cannot be read.
+        """
+
+    def loaded(self, files: Sequence[str]) -> list[str]:
+        """Files of installed packages that this process loaded, relative to the folder that packages are installed in, in order.
+
+        Args:
+            files: Of its modules, by whole path; libraries that it mapped are added.
         """
 
     def content_key(self, name: str, environment: Environment, without: str | None) -> str | None:
@@ -175,10 +186,12 @@ class Buildable:
     Attributes:
         problems: One sentence for each thing that cannot be had; empty when it can be built.
         downloads: Whether something is not at hand and would be fetched.
+        notes: What else is worth knowing, one sentence each.
     """
 
     problems: tuple[str, ...]
     downloads: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +242,31 @@ class EnvironmentBuilder(Protocol):
             IntegrityError: Files are not what their package says.
         """
 
+    def wheels(self, lock: Lock, folder: Path) -> tuple[dict[str, Path], list[str]]:
+        """(package name to a wheel that installs exactly the recorded files, one sentence for each package that has none).
+
+        Made of what is installed here or in a rebuilt environment. Packages whose wheel is in the object store are left out.
+
+        Args:
+            lock: What is wanted.
+            folder: Gets the wheels; empty.
+        """
+
+    def platform(self) -> str:
+        """System and processor of this machine, for which its wheels are: ``Linux x86_64``."""
+
+    def take_wheel(self, name: str, record: str, platform: str, file: str, content: IO[bytes], size: int) -> None:
+        """Keep a wheel, for building environments of locks that have the package with this list of files.
+
+        Args:
+            name: The package.
+            record: Digest of its list of files.
+            platform: What it is for, as :meth:`platform` says it.
+            file: The wheel's name.
+            content: Read from where it stands.
+            size: In bytes.
+        """
+
     def all(self) -> list[CachedEnvironment]:
         """Those that are kept."""
 
@@ -267,9 +305,16 @@ class Executor(Protocol):
 
 
 class Tracker(Protocol):
-    """Another place that is told of a run. Best effort: its failure is reported once and never stops a run."""
+    """Another place that is told of a run. Best effort: its failure is reported once and never stops a run.
+
+    Attributes:
+        is_shared: After :meth:`started`: the script speaks to it as well, so metrics must be told at once, in the script's own order.
+        patience_s: How long the end of a run waits for it.
+    """
 
     name: str
+    is_shared: bool
+    patience_s: float
 
     def started(self, run: Run) -> dict[str, Any]:
         """The run began; return what the tracker calls it."""
@@ -280,9 +325,39 @@ class Tracker(Protocol):
 
     def metric_defined(self, name: str, step_metric: str | None) -> None: ...
 
-    def artifact_made(self, run: Run, item: Artifact, path: Path | None) -> None: ...
+    def pictures_logged(self, name: str, pictures: Sequence[BoxedPicture], classes: Mapping[int, str]) -> None: ...
 
-    def ended(self, run: Run) -> None: ...
+    def artifact_made(self, run: Run, item: Artifact, path: Path | None) -> None:
+        """A dataset version, or a file; ``path`` is a place where its content stays."""
+
+    def ended(self, run: Run) -> dict[str, Any]:
+        """The run is over; return what became known since: ``delivered_at`` and ``url``, or a ``problem``."""
+
+
+class Sender(Protocol):
+    """Brings to a tracker's server what its client wrote into folders."""
+
+    name: str
+
+    def has_log(self, folder: Path) -> bool:
+        """Whether the folder is there and holds a run."""
+
+    def send(self, folder: Path, limit_s: float) -> dict[str, Any]:
+        """Send a folder; returns ``delivered_at`` and ``url``, and a ``problem`` when the server has not got all of it.
+
+        Args:
+            folder: The tracker's folder of one run.
+            limit_s: Seconds without a word from the server after which it is given up.
+        """
+
+    def rebuild(self, run: Run, points: Sequence[MetricPoint], path_of: Callable[[str], Path | None]) -> Path:
+        """Write a folder again from the record, under the run's old name there; returns it.
+
+        Args:
+            run: The record.
+            points: Its metric points.
+            path_of: Digest of an object to its file, where it is kept.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +376,8 @@ class Ports:
     executor: Executor
     trackers: Mapping[str, Callable[[], Tracker]]
     watcher: Callable[[], Watcher]
+    stages: StageProbe
+    event_files: Callable[[], EventFiles]
     keys: Keyring
     folder: Path
     """Where workspaces and caches go."""

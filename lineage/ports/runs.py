@@ -26,9 +26,26 @@ class RunQuery:
     output_digest: str | None = None
     output_kind: str | None = None
     reproduces: str | None = None
+    mentions: str | None = None
+    """Only records that hold this word (letters, digits and ``_.-``) somewhere; upper and lower case may count as the same."""
     after: tuple[str, str] | None = None
     """Continue below this (started_at, id): the last line of the page before."""
     limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a record has got.
+
+    Attributes:
+        events: Number of its events; 0 when there is no such run.
+        digest: Chain digest of the last one.
+        points: Number of its metric points.
+    """
+
+    events: int
+    digest: str | None
+    points: int
 
 
 class RunStore(Protocol):
@@ -96,6 +113,36 @@ class RunStore(Protocol):
         Raises:
             Conflict: Another record has this id, or the two went different ways.
             IntegrityError: The events are not a whole chain, or an environment or the metrics are not what they name.
+        """
+
+    def position(self, run_id: str) -> Position:
+        """How far the record has got."""
+
+    def extend(
+        self, run_id: str, number: int, events: Sequence[tuple[str, str]], environments: Mapping[str, str], *, again: bool = False
+    ) -> int | None:
+        """Add events that were written elsewhere, letter by letter, to a record that grows here; everything or nothing.
+
+        Args:
+            run_id: Its id.
+            number: Number of the first of them, counted from 0.
+            events: (payload text, chain digest) of each, in order.
+            environments: Texts of the environments that they name, by digest.
+            again: They may be here already, all or the first of them: an answer was lost, for example.
+
+        Returns:
+            Number of events that are new here; ``None`` when the record has got to another place, or holds other events there.
+
+        Raises:
+            Conflict: An event does not fit the record.
+            IntegrityError: They are no chain, or an environment or the metrics are not what they name.
+        """
+
+    def extend_metrics(self, run_id: str, number: int, points: Sequence[MetricPoint], *, again: bool = False) -> int | None:
+        """Add metric points, the first of which is number ``number`` of its run; arguments and answer as of :meth:`extend`.
+
+        Raises:
+            NotFound: There is no such run.
         """
 
     def origin(self, run_id: str) -> str | None:

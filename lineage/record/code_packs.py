@@ -19,9 +19,10 @@ from typing import Any
 from lineage.errors import IntegrityError, LineageError, NotFound
 from lineage.model.code import CodeFile, CodeVersion, KeptCode
 from lineage.model.digest import digest_of_bytes
-from lineage.model.event import CodeKept, Event
+from lineage.model.event import CodeKept
 from lineage.model.run import Run
 from lineage.ports import Ports
+from lineage.record.recording import Recording
 from lineage.record.sinks import describe_error
 
 _FOLDER = "code"
@@ -33,19 +34,12 @@ class CodeKeeper:
     """Keeps a run's code while it is under way, in a thread: the first time takes as long as reading all files of the snapshot.
 
     Args:
-        ports: The outside world.
-        run: Its record; the code is known.
-        original: The run that it repeats.
-        append: Adds an event to the record.
-        note: Adds a sentence to it.
+        recording: The record; the code is known.
     """
 
-    def __init__(self, ports: Ports, run: Run, original: Run | None, append: Callable[[Event], Run], note: Callable[[str], None]) -> None:
-        self._ports = ports
-        self._run = run
-        self._original = original
-        self._append = append
-        self._note = note
+    def __init__(self, recording: Recording) -> None:
+        self._ports, self._run, self._original = recording.ports, recording.run, recording.original
+        self._append, self._note = recording.append, recording.note
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._keep, name="lineage-code", daemon=True)
         self._thread.start()
@@ -149,8 +143,14 @@ def keep_code(ports: Ports, code: CodeVersion) -> tuple[str, ...]:
     return tuple(chain["packs"])
 
 
-def code_missing(ports: Ports, run: Run) -> str | None:
-    """Why the run's code cannot be had, ``None`` when it can: from its repository, or from what was kept."""
+def code_missing(ports: Ports, run: Run, check: Callable[[str], LineageError | None] | None = None) -> str | None:
+    """Why the run's code cannot be had, ``None`` when it can: from its repository, or from what was kept.
+
+    Args:
+        ports: The outside world.
+        run: The run.
+        check: What is wrong with a pack that is there; without it each that is needed is read whole.
+    """
     files = () if run.loaded is None else (*run.loaded.outside, *run.loaded.inside)
     gone = [file.path for file in (*run.kept_code.large, *files) if not ports.objects.has(file.digest)]
     if gone:
@@ -165,18 +165,18 @@ def code_missing(ports: Ports, run: Run) -> str | None:
         lost = [digest for digest in packs if not ports.objects.has(digest)]
         if lost:
             return f"{where}, and {len(lost)} of its {len(packs)} packs are not in the object store"
-        damaged = [digest for digest in packs if not _is_intact(ports, digest)]
+        damaged = [digest for digest in packs if (_damage(ports, digest) if check is None else check(digest)) is not None]
         if damaged:
             return f"{where}, and {len(damaged)} of its {len(packs)} packs are damaged in the object store"
     return None
 
 
-def _is_intact(ports: Ports, digest: str) -> bool:
+def _damage(ports: Ports, digest: str) -> LineageError | None:
     try:
         ports.objects.check(digest)
-    except LineageError:
-        return False
-    return True
+    except LineageError as error:
+        return error
+    return None
 
 
 def put_code(ports: Ports, run: Run, folder: Path) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from lineage.model.dataset import InputRecord, normalise_uri
+from lineage.model.dataset import InputRecord, View, normalise_uri
 from lineage.model.event import Event, InputUsed, LoaderMade, RowsSeen
 from lineage.model.run import RowsRead, Run
 from lineage.model.steps import LoaderRecord
-from lineage.ports import DatasetBackend, Ports, Progress
+from lineage.ports import DatasetBackend, Ports, Progress, no_progress
 from lineage.record.identity import enter_view, record_input, recorded_digests, recorded_rows
 from lineage.record.opening import open_recorded
 from lineage.record.reads import ReadLog
@@ -30,6 +30,10 @@ class Inputs:
         reproducing: The run that is repeated, if one is.
         on_batch: Told of what is handed to the training loop.
         is_secondary: The first process of the training records the inputs; this one only says which rows it read.
+
+    Attributes:
+        is_open: Whether the run still takes inputs.
+        before_end: Called once, while the run can still be added to.
     """
 
     def __init__(
@@ -52,6 +56,9 @@ class Inputs:
         self._reproducing = reproducing
         self._logs: list[ReadLog] = []
         self._roles: list[str] = []
+        self._pid = os.getpid()
+        self.is_open = True
+        self.before_end: list[Callable[[], None]] = []
 
     def use(
         self,
@@ -73,13 +80,38 @@ class Inputs:
         backend = self._ports.datasets()
         uri, branch, commit_id = _address(backend, dataset, view, branch, commit_id)
         chosen = backend.resolve(uri, branch=branch, commit_id=commit_id, view=view, query=query)
-        item = record_input(backend, self._ports.objects, self._ports.rows, chosen, role, progress)
-        if item.manifest is not None and item.manifest.gaps:
-            gaps = ", ".join(item.manifest.gaps[:3])
-            self._note(f"the log of {uri} has gaps ({gaps}): a writer may still change commit {item.commit_id}")
+        item = self._identify(backend, chosen, role, progress)
         digests = recorded_digests(self._ports.objects, item, chosen.rows)
         place = DatasetPlace(backend, item.uri, item.branch, item.commit_id)
         return RecordedView(item, chosen.rows, digests, place, seed=seed, reads=self._used(item))
+
+    def observed(self, view: View, role: str) -> ReadLog:
+        """Record what the program opened by itself; its log takes the positions of the view that were read.
+
+        Raises:
+            LineageError: The rows cannot be read.
+        """
+        return self._used(self._identify(self._ports.datasets(), view, role, no_progress))
+
+    def identify(self, view: View, role: str) -> InputRecord:
+        """Identity of a dataset version that the run made.
+
+        Raises:
+            LineageError: The rows cannot be read.
+        """
+        return self._identify(self._ports.datasets(), view, role, no_progress)
+
+    def settle(self) -> None:
+        """Let those who collect beside the run hand over what they have."""
+        while self.before_end and self._pid == os.getpid():
+            self.before_end.pop(0)()
+
+    def _identify(self, backend: DatasetBackend, view: View, role: str, progress: Progress) -> InputRecord:
+        item = record_input(backend, self._ports.objects, self._ports.rows, view, role, progress)
+        if item.manifest is not None and item.manifest.gaps:
+            gaps = ", ".join(item.manifest.gaps[:3])
+            self._note(f"the log of {item.uri} has gaps ({gaps}): a writer may still change commit {item.commit_id}")
+        return item
 
     def _use_recorded(self, reproducing: Reproducing, role: str, seed: int | None, progress: Progress) -> RecordedView | None:
         # Counted in the record: a command may be several processes, one after the other.
@@ -133,6 +165,7 @@ class Inputs:
 
     def close(self) -> None:
         """Record what was read since the last whole epoch."""
+        self.is_open = False
         for log in self._logs:
             log.close_all()
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lineage.errors import LineageError
+from lineage.errors import IntegrityError, LineageError
+from lineage.model.deflated import inflate
 from lineage.model.digest import canonical_json, digest_of_bytes
 from lineage.model.environment import AlteredFile, Environment, InstalledCode, KeptWheel
-from lineage.model.event import Event, InstalledChecked
-from lineage.model.run import Run
-from lineage.ports import AlteredInstalled, Ports
+from lineage.model.event import InstalledChecked
+from lineage.ports import AlteredInstalled, ObjectStore, Ports
 from lineage.record.joining import is_secondary
 from lineage.record.literal_secrets import line_of_secret
 from lineage.record.modules import installed_files
+from lineage.record.recording import Recording
 from lineage.record.sinks import describe_error
 
 _LARGEST_BYTES = 16 << 20
@@ -26,22 +28,13 @@ class InstalledRecord:
     """What a live run records of installed packages when it ends.
 
     Args:
-        ports: The outside world.
-        run: Its record.
-        original: The run that it repeats.
-        append: Adds an event to the record.
-        note: Adds a sentence to it.
+        recording: The record.
         loads_here: Whether the code runs in this process.
     """
 
-    def __init__(
-        self, ports: Ports, run: Run, original: Run | None, append: Callable[[Event], Run], note: Callable[[str], None], *, loads_here: bool
-    ) -> None:
-        self._ports = ports
-        self._run = run
-        self._original = original
-        self._append = append
-        self._note = note
+    def __init__(self, recording: Recording, *, loads_here: bool) -> None:
+        self._ports, self._run, self._original = recording.ports, recording.run, recording.original
+        self._append, self._note = recording.append, recording.note
         self._pid = os.getpid()
         self._loads_here = loads_here
         self._is_open = not is_secondary()
@@ -55,7 +48,9 @@ class InstalledRecord:
             return  # its own process tells, or told
         altered = self._altered() if self._loads_here else None
         wheels, not_kept = self._wheels()
-        self._append(InstalledChecked(at=datetime.now(UTC), installed=InstalledCode(altered=altered, wheels=wheels, not_kept=not_kept)))
+        loaded = None if altered is None else self._loaded()
+        installed = InstalledCode(altered=altered, wheels=wheels, not_kept=not_kept, loaded=loaded)
+        self._append(InstalledChecked(at=datetime.now(UTC), installed=installed))
         if altered:
             self._note(f"not what was installed: {altered_files(altered)}; a rebuilt environment gets these very files")
         if not_kept and self._original is None:
@@ -76,11 +71,42 @@ class InstalledRecord:
             self._note(f"whether files of installed packages were altered is not known: {describe_error(error)}")
             return None
 
+    def _loaded(self) -> str | None:
+        try:
+            return self._ports.objects.put_bytes(pack_paths(self._ports.environment.loaded(installed_files())))
+        except (LineageError, OSError) as error:
+            self._note(f"which files of installed packages were loaded is not recorded: {describe_error(error)}")
+            return None
+
     def _kept(self, item: AlteredInstalled) -> AlteredFile:
         content = item.file.read_bytes()
         if len(content) > _LARGEST_BYTES or line_of_secret(content) is not None:
             return AlteredFile(package=item.package, path=item.path, digest=digest_of_bytes(content), is_kept=False)
         return AlteredFile(package=item.package, path=item.path, digest=self._ports.objects.put_bytes(content))
+
+
+def pack_paths(paths: list[str]) -> bytes:
+    """Paths as compressed JSON."""
+    return zlib.compress(json.dumps(paths).encode(), 6)
+
+
+def loaded_paths(objects: ObjectStore, installed: InstalledCode | None) -> list[str]:
+    """Files of installed packages that a run had loaded; none for a record that does not tell. The inverse of :func:`pack_paths`.
+
+    Raises:
+        NotFound: The list is not kept any more.
+        IntegrityError: It is damaged, or something else.
+    """
+    if installed is None or installed.loaded is None:
+        return []
+    try:
+        paths = json.loads(inflate(objects.get_bytes(installed.loaded), "files of packages that were loaded", _LARGEST_BYTES))
+        if not (isinstance(paths, list) and all(isinstance(path, str) for path in paths)):
+            raise ValueError("no list of texts")
+    except ValueError as error:
+        raise IntegrityError("files of packages that were loaded", expected="a list of paths", found=str(error)) from error
+    # The list may be a stranger's: a path in it must not lead out of the folder of the packages.
+    return [path for path in paths if not os.path.isabs(path) and ".." not in path.split("/")]
 
 
 def altered_files(altered: tuple[AlteredFile, ...]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,12 +19,13 @@ from lineage.model.plain import plain
 from lineage.model.run import Artifact, MetricPoint, Run, RunState, UsedArtifact
 from lineage.model.secrets import redact_text, redact_values
 from lineage.ports import Ports, Progress, Tracker, no_progress
+from lineage.record.captures import captures
 from lineage.record.checkpointing import Checkpointing
+from lineage.record.exit_status import how_it_ends
 from lineage.record.inputs import Inputs
-from lineage.record.installed import InstalledRecord
 from lineage.record.joining import Group, is_secondary
-from lineage.record.loose_code import CodeRecord
 from lineage.record.metrics import MetricBuffer, recordable
+from lineage.record.picture_log import PictureLog
 from lineage.record.recorded_view import RecordedView
 from lineage.record.reproducing import Reproducing
 from lineage.record.resuming import Resuming
@@ -35,11 +35,12 @@ from lineage.record.steps import Steps, optimizers_of
 from lineage.record.used import describe_used
 
 
-class LiveRun:
+class LiveRun(PictureLog):
     """A run in progress. Made by :func:`lineage.start_run`; use it in a ``with`` block, or call :meth:`finish`.
 
     Attributes:
         summary: Last value of each metric; more may be put in. Written when the run ends.
+        inputs: Opens and records datasets.
     """
 
     def __init__(
@@ -59,11 +60,11 @@ class LiveRun:
         self._ports = ports
         self._resuming = resuming
         self._run = run
-        self._sinks = Sinks(trackers, self.note)
+        self._sinks = Sinks(trackers, self.note, self._append)
         self._reproducing = reproducing
         self._is_owner = is_owner
         self._metrics = MetricBuffer(ports.runs, run.id)
-        self._inputs = Inputs(
+        self.inputs = Inputs(
             ports, self._append, lambda: self._run, self.note, self._recorded, self._handed, is_secondary=self._is_secondary
         )
         self._steps: Steps | None = None
@@ -75,8 +76,7 @@ class LiveRun:
         self._pid = os.getpid()
         self._open = True
         self.summary: dict[str, Any] = {}
-        self._code = CodeRecord(ports, run, self.reproduced, self._append, self.note, keeps=is_owner, loads_here=loads_here)
-        self._installed = InstalledRecord(ports, run, self.reproduced, self._append, self.note, loads_here=loads_here)
+        self._captures = captures(ports, run, self.reproduced, self._append, self.note, keeps=is_owner, loads_here=loads_here)
 
     @property
     def id(self) -> str:
@@ -157,7 +157,7 @@ class LiveRun:
             IntegrityError: The dataset was changed without a commit; in a reproduction: the data are not what was recorded.
         """
         self._check_open()
-        return self._inputs.use(
+        return self.inputs.use(
             dataset, check_role(role), view=view, query=query, commit_id=commit_id, branch=branch, seed=self.seed, progress=progress
         )
 
@@ -262,7 +262,7 @@ class LiveRun:
             details=redact_values(plain(dict(details or {}), "details")),
         )
         self._append(ArtifactMade(at=datetime.now(UTC), artifact=artifact))
-        self._sinks.tell("artifact_made", self._run, artifact, file)
+        self._sinks.tell("artifact_made", self._run, artifact, self._ports.objects.path_of(digest) or file)
         return artifact
 
     @property
@@ -308,8 +308,9 @@ class LiveRun:
 
     def finish(self, state: RunState = RunState.finished, error: str | None = None) -> Run:
         """End the run, once. Waiting metrics are written first."""
-        self._code.close()
-        self._installed.close()
+        self.inputs.settle()
+        for capture in self._captures:
+            capture.close()
         with self._lock:
             if not self._open or os.getpid() != self._pid:  # a forked child that ends does not end its parent's run
                 return self._run
@@ -321,7 +322,7 @@ class LiveRun:
                 self.note(lost.message)
                 warnings.warn(f"lineage: {lost.message}", stacklevel=2)
             self._close_steps()
-            self._inputs.close()
+            self.inputs.close()
             summary = recordable(self.summary, self.note)
             if self._is_secondary:
                 if self._processes is not None:
@@ -355,10 +356,11 @@ class LiveRun:
             self.finish(RunState.failed, describe_error(error))
 
     def finish_at_exit(self) -> None:
-        """End a run that its script left open: failed after an unhandled exception, else finished."""
+        """End a run that its script left open: failed after an unhandled exception or an exit status other than 0, else finished."""
         if self._open:
-            error = getattr(sys, "last_value", None)
-            self.note("it was not finished by the script itself: an exit status given to sys.exit() is not known here")
+            error, told = how_it_ends()
+            if told is not None:
+                self.note(told)
             if isinstance(error, KeyboardInterrupt):
                 self.finish(RunState.aborted, "interrupted")
             else:

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from lineage.errors import LineageError
 from lineage.model.code import CodeFile, CodeVersion, LoadedCode
-from lineage.model.event import CodeLoaded, Event
+from lineage.model.event import CodeLoaded, SecretsNamed
 from lineage.model.run import Run
 from lineage.ports import Ports
 from lineage.record.code_packs import CodeKeeper
+from lineage.record.exit_status import watch_exit
 from lineage.record.joining import is_secondary
 from lineage.record.literal_secrets import line_of_secret
 from lineage.record.modules import LARGEST_BYTES, imported_files, is_own, load_of, process_began_ns, remember_loads
+from lineage.record.named_secrets import named_secrets
+from lineage.record.recording import Recording
 from lineage.record.sinks import describe_error
+from lineage.record.worker_loads import ask_workers, silent_workers
 
 PLACED = ".lineage-code"
 """Folder of a reproduction's workspace for modules from outside the repository; git does not look into it."""
@@ -35,37 +39,22 @@ class CodeRecord:
     """Everything that a live run records of its code after the start.
 
     Args:
-        ports: The outside world.
-        run: Its record.
-        original: The run that it repeats.
-        append: Adds an event to the record.
-        note: Adds a sentence to it.
+        recording: The record.
         keeps: Whether this process keeps the snapshot.
         loads_here: Whether the code runs in this process. Else it runs in a child, whose script is read unless the child tells itself.
     """
 
-    def __init__(
-        self,
-        ports: Ports,
-        run: Run,
-        original: Run | None,
-        append: Callable[[Event], Run],
-        note: Callable[[str], None],
-        *,
-        keeps: bool,
-        loads_here: bool,
-    ) -> None:
-        self._ports = ports
-        self._run = run
-        self._original = original
-        self._append = append
-        self._note = note
+    def __init__(self, recording: Recording, *, keeps: bool, loads_here: bool) -> None:
+        self._ports, self._run, self._original = recording.ports, recording.run, recording.original
+        self._append, self._note = recording.append, recording.note
         self._pid = os.getpid()
         self._is_open = (keeps or loads_here) and not is_secondary()
         self._loads_here = loads_here
-        self._keeper = CodeKeeper(ports, run, original, append, note) if keeps and run.code is not None else None
+        self._keeper = CodeKeeper(recording) if keeps and recording.run.code is not None else None
         if loads_here:
-            remember_loads(_since_ns(run))
+            watch_exit()
+            remember_loads(_since_ns(recording.run))
+            ask_workers(os.path.abspath(recording.ports.folder / "loads" / recording.run.id), _since_ns(recording.run))
 
     def close(self) -> None:
         """Wait until the snapshot is kept, and record what was loaded beside it."""
@@ -79,6 +68,8 @@ class CodeRecord:
         except (LineageError, OSError, ValueError) as error:
             self._note(f"what modules held when they were loaded is not recorded: {describe_error(error)}")
             return
+        if self._loads_here and (way := silent_workers()) is not None:
+            self._note(f"worker processes were started by {way}, and none imports lineage: modules that only they load are not recorded")
         if loaded is not None:
             self._append(CodeLoaded(at=datetime.now(UTC), loaded=loaded))
             if loaded.edited:
@@ -88,7 +79,9 @@ class CodeRecord:
 
     def _imported(self) -> LoadedCode | None:
         search = [os.path.abspath(entry) for entry in sys.path]
-        return loaded_code(self._ports, self._run, imported_files(), search, "imported")
+        files = imported_files()
+        self._name_secrets(files)
+        return loaded_code(self._ports, self._run, files, search, "imported")
 
     def _read(self) -> LoadedCode | None:
         if self._ports.runs.get(self._run.id).loaded is not None:
@@ -104,7 +97,12 @@ class CodeRecord:
             placed = Path(root, PLACED) if root else Path(self._run.working_directory)
             search += [placed / entry for entry in self._original.loaded.search]
         files = [str(file) for file in imports_of(script[0], search)]
+        self._name_secrets(files)
         return loaded_code(self._ports, self._run, files, [str(folder) for folder in search], "import statements")
+
+    def _name_secrets(self, files: Sequence[str]) -> None:
+        if names := named_secrets(file for file in files if not is_own(file)):
+            self._append(SecretsNamed(at=datetime.now(UTC), names=names))
 
 
 def loaded_code(

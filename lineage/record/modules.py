@@ -7,6 +7,7 @@ installed packages keep Python's own loader, so importing them costs nothing mor
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -24,6 +25,8 @@ from importlib.machinery import (
 )
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from lineage.record.worker_loads import is_asked, tell, tell_as_worker, told
 
 if TYPE_CHECKING:
     from _typeshed.importlib import PathEntryFinderProtocol
@@ -60,6 +63,7 @@ class _Loader(SourceFileLoader):
     def path_stats(self, path: Any) -> Mapping[str, Any]:
         facts = os.stat(path)
         changed_ns = _changed_ns[path] = facts.st_ctime_ns
+        tell(path, changed_ns)
         if changed_ns > _since_ns[0] and facts.st_size <= LARGEST_BYTES:
             _contents[path] = super().get_data(path)
             setattr(self, "get_data", self._remember)  # noqa: B010 - of this module only: others are read as fast as ever
@@ -111,8 +115,24 @@ def _namespace(module: ModuleType) -> dict[str, Any]:
 
 
 def imported_files() -> list[str]:
-    """Files of the script and of all modules of this process that are not installed packages, as Python names them."""
-    return [file for file in _module_files() if not is_installed(file)]
+    """Files of the script and of all modules that are not installed packages, as Python names them; those of worker processes, too."""
+    of_workers = told()
+    for path, changed_ns in of_workers.items():
+        _changed_ns.setdefault(path, changed_ns)
+    own = [file for file in _module_files() if not is_installed(file)]
+    return own if not of_workers else list(dict.fromkeys((*own, *(file for file in of_workers if not is_installed(file)))))
+
+
+def tell_if_worker() -> None:
+    """In a worker process that began anew: tell the run's process what is loaded already, and from now on what will be."""
+    asked = is_asked()
+    if asked is None:
+        return
+    tell_as_worker(asked[1])
+    remember_loads(asked[0])
+    for file in imported_files():
+        with contextlib.suppress(OSError):
+            tell(file, os.stat(file).st_ctime_ns)
 
 
 def installed_files() -> list[str]:

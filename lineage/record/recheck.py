@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -9,9 +11,9 @@ from lineage.errors import LineageError, NotFound
 from lineage.model.dataset import DatasetVersion, InputRecord, LogManifest
 from lineage.model.digest import digest_of_view
 from lineage.ports import DatasetBackend, DatasetReader, ObjectStore, Progress, RowIndex, no_progress
-from lineage.record.digesting import digest_rows
-from lineage.record.identity import class_names_of, recorded_digests, recorded_rows
-from lineage.record.ledger import RowDigests
+from lineage.record.digesting import RowDigester, digest_rows
+from lineage.record.identity import class_names_of, recorded_digests, recorded_names, recorded_rows
+from lineage.record.ledger import RowDigests, RowNames
 
 if TYPE_CHECKING:
     from lineage.model.dataset import Rows
@@ -20,6 +22,7 @@ Level = Literal["quick", "full"]
 """``quick``: names, counts, columns and log files. ``full``: every byte of every recorded row, too."""
 
 _SHOWN = 3
+_NAME = "sample_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ def check_input(
         found = digest_rows(reader, rows, progress, f"checking {item.role} rows")
     except LineageError as error:
         return DataCheck("missing", "cannot be read", (error.message, *([] if reader is None else _other_dataset(item, reader.version))))
-    check = compare_rows(item, recorded, found, rows, reader)
+    check = compare_rows(item, recorded, found, rows, reader, lambda: recorded_names(objects, item, rows))
     if check.status == "changed":
         check = replace(check, detail=(*check.detail, *_other_dataset(item, reader.version)))
     if check.status == "changed" and item.manifest is not None and manifest is not None and manifest != item.manifest:
@@ -82,15 +85,22 @@ def check_input(
     return check
 
 
-def compare_rows(item: InputRecord, recorded: RowDigests, found: RowDigests, places: Rows, reader: DatasetReader) -> DataCheck:
-    """The outcome for rows that were read from ``places`` of ``reader``."""
+def compare_rows(
+    item: InputRecord,
+    recorded: RowDigests,
+    found: RowDigests,
+    places: Rows,
+    reader: DatasetReader,
+    before: Callable[[], RowNames] = RowNames,
+) -> DataCheck:
+    """The outcome for rows that were read from ``places`` of ``reader``; ``before`` gives their recorded names."""
     version, names = reader.version, class_names_of(reader)
     if digest_of_view(found.rows.tobytes(), names) == item.content_digest:
         notes: list[str] = []
         if version.dataset_id != item.dataset_id:
             notes.append(f"dataset id {version.dataset_id[:8]} instead of {item.dataset_id[:8]}: another dataset with the same rows")
         return DataCheck("ready", "every row equal", tuple(notes), version.branch, version.commit_id)
-    detail = _differences(recorded, found, places, reader)
+    detail = _differences(recorded, found, places, reader, before)
     if names != item.class_names:
         detail.append(f"class names differ, so that the same indices mean other things: {_first_renamed(item.class_names, names)}")
     return DataCheck("changed", f"commit {version.commit_id} of {version.uri}", tuple(detail), version.branch, version.commit_id)
@@ -164,17 +174,29 @@ def _first_renamed(recorded: dict[str, tuple[str, ...]], found: dict[str, tuple[
     return "columns of class labels"
 
 
-def _differences(recorded: RowDigests, found: RowDigests, places: Rows, reader: DatasetReader) -> list[str]:
+def _differences(recorded: RowDigests, found: RowDigests, places: Rows, reader: DatasetReader, before: Callable[[], RowNames]) -> list[str]:
     pictures, whole = recorded.differing(found)
     if not whole:
         return []
     first = whole[:_SHOWN]
     rows = [int(places[position]) for position in first]
-    names = reader.read(rows, ["sample_id"])["sample_id"] if "sample_id" in reader.columns else [str(row) for row in rows]
+    names = reader.read(rows, [_NAME])[_NAME] if _NAME in reader.columns else [str(row) for row in rows]
     in_picture = set(pictures)
-    shown = ", ".join(
-        f"row {row} ({name}: {'picture' if position in in_picture else 'annotations'})"
-        for position, row, name in zip(first, rows, names, strict=True)
-    )
+    known: Sequence[str] = names
+    with suppress(LineageError):  # of names that are lost no more can be told
+        known = before().take(first).sample_ids or names
+    shown = []
+    for position, row, name, was in zip(first, rows, names, known, strict=True):
+        what = "picture" if position in in_picture else "annotations"
+        if what == "annotations" and isinstance(name, str) and was != name:
+            is_all = _digest_with_name(reader, row, was) == recorded.rows[position].tobytes()
+            what = f"its {_NAME} was '{was}'" if is_all else f"its {_NAME} was '{was}', and other annotations"
+        shown.append(f"row {row} ({name}: {what})")
     more = f" and {len(whole) - len(first)} more" if len(whole) > len(first) else ""
-    return [f"data differ in {len(whole)} of {len(recorded)} rows: {shown}{more}"]
+    return [f"data differ in {len(whole)} of {len(recorded)} rows: {', '.join(shown)}{more}"]
+
+
+def _digest_with_name(reader: DatasetReader, row: int, name: str) -> bytes:
+    """The digest that a row would have under another name."""
+    values = {column: value[0] for column, value in reader.read([row]).items()}
+    return RowDigester.of(reader)(values | {_NAME: name})[1]

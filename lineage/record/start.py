@@ -23,6 +23,8 @@ from lineage.model.plain import plain
 from lineage.model.run import Run
 from lineage.model.secrets import REDACTED, redact_command, redact_values
 from lineage.ports import Ports, Tracker
+from lineage.ports.telling import telling
+from lineage.record.active import began
 from lineage.record.joining import Group, command_of_group, group_of_process, is_secondary
 from lineage.record.live import LiveRun
 from lineage.record.reproducing import RUN_VARIABLE, Reproducing, from_environment
@@ -168,7 +170,8 @@ def _go(
     for name in trackers:
         try:
             tracker = ports.trackers[name]()
-            called = plain(tracker.started(run), name)
+            with telling(name):
+                called = plain(tracker.started(run), name)
         except Exception as error:  # noqa: BLE001 - a tracker is a guest: whatever it raises must not stop a run
             message = f"{name} could not be started: {describe_error(error)}"
             warnings.warn(f"lineage: {message}", stacklevel=4)
@@ -178,6 +181,7 @@ def _go(
             run = ports.runs.append(run.id, Described(at=datetime.now(UTC), trackers={name: called}))
     live = LiveRun(ports, run, working, reproducing, resuming, is_owner=is_owner, processes=processes, loads_here=loads_here)
     atexit.register(live.finish_at_exit)
+    began(live)
     return live
 
 

@@ -21,6 +21,7 @@ from lineage.ports import Ports, Progress, no_progress
 from lineage.reproduce.archive import archive_run
 from lineage.reproduce.bundle_file import BundleFile, write_bundle_file
 from lineage.reproduce.bundle_needs import Record, environment_of, needed_objects
+from lineage.reproduce.bundle_wheels import PackedWheels, packed_wheels
 from lineage.reproduce.plan import check_record
 
 
@@ -34,6 +35,8 @@ class Bundled:
         records: Ids of the runs in it: the one asked for, then those that it resumed.
         objects: How many objects.
         left_out: Files that the runs made and that are not in it.
+        wheels: How many wheels.
+        platform: What these are for; empty without any.
     """
 
     file: str
@@ -42,10 +45,19 @@ class Bundled:
     records: tuple[str, ...]
     objects: int
     left_out: int
+    wheels: int = 0
+    platform: str = ""
 
 
 def bundle_run(
-    ports: Ports, run: Run, file: Path, *, checkpoints: bool = False, outputs: bool = False, progress: Progress = no_progress
+    ports: Ports,
+    run: Run,
+    file: Path,
+    *,
+    checkpoints: bool = False,
+    outputs: bool = False,
+    wheels: bool = False,
+    progress: Progress = no_progress,
 ) -> Bundled:
     """Write a run and all that it needs into one file. The same record gives the same bytes.
 
@@ -57,6 +69,7 @@ def bundle_run(
         file: New.
         checkpoints: Take its checkpoints along.
         outputs: Take along what else it made; the digests, which a verdict needs, are there in any case.
+        wheels: Take along every installed package, for machines of this one's platform: they need no index.
         progress: Told of rows and parts.
 
     Raises:
@@ -76,16 +89,19 @@ def bundle_run(
     needed = needed_objects(ports.objects, run, archives, problems)
     missing = sorted(digest for digest in needed if not ports.objects.has(digest))
     problems += [f"object {digest} ({_purpose(run, digest)}) is not in the object store" for digest in missing]
-    if run.code is not None and not run.code_packs:
-        problems.append("the code is in its repository only, not in the object store")
-    if problems:
-        raise InvalidSource(
-            f"run {run.id[:12]} cannot be bundled: not everything that it needs is at hand",
-            problems=problems,
-            hint="`lineage verify` tells more; `lineage archive` keeps data while they exist",
-        )
-    taken, left_out = _taken(ports, records, needed, checkpoints=checkpoints, outputs=outputs)
-    return _write(ports, run, records, archives, sorted(taken), file, left_out, progress)
+    for path, _ in () if run.code is None else run.code.parts():
+        if not run.packs_of(path):
+            problems.append(f"the code{f' of {path}' if path else ''} is in its repository only, not in the object store")
+    with tempfile.TemporaryDirectory(prefix="lineage-wheels-") as folder:
+        packed = packed_wheels(ports, run, Path(folder), problems, progress) if wheels else None
+        if problems:
+            raise InvalidSource(
+                f"run {run.id[:12]} cannot be bundled: not everything that it needs is at hand",
+                problems=problems,
+                hint="`lineage verify` tells more; `lineage archive` keeps data while they exist",
+            )
+        taken, left_out = _taken(ports, records, needed, checkpoints=checkpoints, outputs=outputs)
+        return _write(ports, run, records, archives, sorted(taken), packed, file, left_out, progress)
 
 
 def _check_target(file: Path) -> None:
@@ -171,6 +187,7 @@ def _write(
     records: list[Record],
     archives: dict[str, str],
     objects: list[str],
+    packed: PackedWheels | None,
     file: Path,
     left_out: int,
     progress: Progress,
@@ -184,16 +201,20 @@ def _write(
     for digest in objects:
         plain = digest.partition(":")[2]
         members.append(Member(name=f"objects/{plain}", sha256=plain, size=_file(ports, digest).stat().st_size))
+    members += [] if packed is None else packed.members()
     contents = Contents(
-        format=FORMAT,
+        format=1 if packed is None else FORMAT,
         run=run.id,
         head=records[0].events[-1][1],
         archives=archives,
         members=tuple(sorted(members, key=lambda member: member.name)),
+        wheels=None if packed is None else packed.wheels,
     )
 
     def open_member(member: Member) -> IO[bytes]:
         text = texts.get(member.name)
+        if packed is not None and member.name.startswith("wheels/"):
+            return packed.files[member.sha256].open("rb")
         return _file(ports, f"sha256:{member.sha256}").open("rb") if text is None else io.BytesIO(text)
 
     try:
@@ -212,7 +233,8 @@ def _write(
             aside.unlink(missing_ok=True)
     except OSError as error:
         raise CaptureError(f"{file} cannot be written: {error.strerror}", hint="nothing was left behind") from error
-    return Bundled(str(file), file.stat().st_size, digest_of_file(file), tuple(record.run.id for record in records), len(objects), left_out)
+    ids, of_wheels = tuple(record.run.id for record in records), () if packed is None else (len(packed.files), packed.wheels.platform)
+    return Bundled(str(file), file.stat().st_size, digest_of_file(file), ids, len(objects), left_out, *of_wheels)
 
 
 def _line(point: MetricPoint) -> bytes:

@@ -23,6 +23,7 @@ from lineage.record.reindex import enter_run
 from lineage.reproduce.archive import is_complete
 from lineage.reproduce.bundle_file import BundleFile
 from lineage.reproduce.bundle_needs import Record, environment_of, needed_objects
+from lineage.reproduce.bundle_wheels import check_wheels, take_wheels
 
 _TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Letters that change the direction in which a text is shown."""
@@ -74,6 +75,7 @@ def read_bundle(bundle: BundleFile, progress: Progress = no_progress) -> list[Re
     first = records[contents.run]
     if first.events[-1][1] != contents.head:
         raise _wrong(bundle, f"a record that ends in {contents.head}", first.events[-1][1])
+    check_wheels(bundle, first.run)
     _check_objects(bundle, [records[run_id] for run_id in order], environments)
     return [records[run_id] for run_id in order]
 
@@ -98,6 +100,7 @@ def import_bundle(ports: Ports, bundle: BundleFile, progress: Progress = no_prog
             if not ports.objects.has(f"sha256:{digest}"):
                 ports.objects.put_stream(bundle.stream_at(member), member.size, f"sha256:{digest}")
             progress("taking over objects", number, len(bundle.objects))
+        take_wheels(ports, bundle)
     except OSError as error:
         raise CaptureError(
             f"the bundle {bundle.path.name} cannot be taken into {ports.folder}: {error.strerror}",

@@ -49,6 +49,7 @@ def calibrate(
     *,
     variables: Mapping[str, str],
     data: Mapping[str, str] | None = None,
+    is_vouched: bool = False,
     on_plan: Callable[[Plan], None] | None = None,
     on_line: Callable[[str], None] | None = None,
     on_report: Callable[[int, Report], None] | None = None,
@@ -64,6 +65,7 @@ def calibrate(
         repetitions: How many, at least 2.
         variables: Environment of the command; it must lead to the same store.
         data: Role to address, for data that moved.
+        is_vouched: The caller answers for the command of a record that came from elsewhere.
         on_plan: Told of the plan of the first repetition before anything is run.
         on_line: Told of each line that the command prints.
         on_report: Told of each repetition, counted from 1.
@@ -85,6 +87,7 @@ def calibrate(
             data=data,
             keep_workspace=False,
             keep_going=True,
+            is_vouched=is_vouched,
             on_plan=on_plan if number == 1 else None,
             on_line=on_line,
             progress=progress,

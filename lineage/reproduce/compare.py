@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from lineage.lookup.results import first_difference, flat_points
 from lineage.model.comparison import Change, Comparison, FirstDifference, Verdict
 from lineage.model.plan import Plan
-from lineage.model.run import MetricPoint, Run
+from lineage.model.run import Artifact, MetricPoint, Run
 from lineage.model.steps import StepsCompared
-from lineage.record.metrics import NOT_COMPARED
 from lineage.reproduce.causes import likely_causes
 from lineage.reproduce.environment import altered_between
 from lineage.reproduce.not_checked import not_checked
+from lineage.reproduce.results import NO_LOG, end_of, other_values, own_summary
 
 
 def compare_runs(
@@ -43,8 +44,9 @@ def compare_runs(
         *_inputs(original, replica, is_part=is_part),
         *(() if is_part else _state(original, replica)),
         *_steps(steps, is_part=is_part),
+        *(() if is_part else _other_logs(original, replica, steps)),
         *_metrics(original_metrics, replica_metrics, is_part=is_part),
-        *(() if is_part else _summary(original, replica, original_metrics)),
+        *(() if is_part else _summary(own_summary(original, original_metrics), own_summary(replica, replica_metrics))),
         *(() if is_part else _outputs(original, replica)),
     ]
     is_same = all(change.same for change in changes)
@@ -62,12 +64,15 @@ def compare_runs(
 def verdict_of(comparison: Comparison) -> Verdict:
     """``identical`` when results were compared and all agree, ``diverged`` when one does not, ``inconclusive`` without any result.
 
-    ``equivalent`` when all that differs is tolerated, and something was compared that may not differ more than that.
+    ``equivalent`` when all that differs is tolerated, and something was compared that may not differ more than that; else nothing is known.
     """
     results = [change for change in comparison.changes if change.subject != "state" and not change.subject.startswith("data ")]
     if not comparison:
-        tolerated = all(change.same or change.is_tolerated for change in comparison.changes)
-        return Verdict.equivalent if tolerated else Verdict.diverged
+        if not all(change.same or change.is_tolerated for change in comparison.changes):
+            return Verdict.diverged
+        # Of a file that differs in every repetition any other one would be tolerated, too.
+        is_bounded = any(change.same or change.subject in ("metrics", "summary") for change in results)
+        return Verdict.equivalent if is_bounded else Verdict.inconclusive
     return Verdict.identical if results else Verdict.inconclusive
 
 
@@ -101,8 +106,19 @@ def _steps(logs: Sequence[StepsCompared], *, is_part: bool) -> Iterator[Change]:
         same = steps.first is None and (steps.steps_b <= steps.steps_a if is_part else steps.is_same)
         if steps.first is None and not same:
             detail = f"one log ends after {steps.compared} steps, the other goes on"
+        if not steps.steps_a and not steps.steps_b:
+            continue  # two empty logs are no result
         subject = "steps" if len(logs) == 1 else f"steps of process {steps.rank}"
         yield Change(subject=subject, same=same, original=f"{steps.steps_a} steps", replica=f"{steps.steps_b} steps", detail=detail)
+
+
+def _other_logs(original: Run, replica: Run, logs: Sequence[StepsCompared]) -> Iterator[Change]:
+    """Step logs that one run has and the other has not; what a log of both that cannot be read is worth, the report says at its end."""
+    ours, theirs = ({log.rank: log.steps for log in run.step_logs} for run in (original, replica))
+    for rank in sorted(ours.keys() ^ theirs.keys()):
+        told = [f"{steps[rank]} steps" if rank in steps else NO_LOG for steps in (ours, theirs)]
+        subject = "steps" if len(ours | theirs) == 1 else f"steps of process {rank}"
+        yield Change(subject=subject, same=False, original=told[0], replica=told[1], detail="one run has a step log, the other has none")
 
 
 def _metrics(original: Sequence[MetricPoint], replica: Sequence[MetricPoint], *, is_part: bool) -> Iterator[Change]:
@@ -115,25 +131,19 @@ def _metrics(original: Sequence[MetricPoint], replica: Sequence[MetricPoint], *,
 
 def _state(original: Run, replica: Run) -> Iterator[Change]:
     if original.state is not replica.state:
-        yield Change(
-            subject="state",
-            same=False,
-            original=original.state.value,
-            replica=replica.state.value,
-            detail="one ended well, the other did not",
-        )
+        detail = "one ended well, the other did not"
+    elif end_of(original) != end_of(replica):
+        detail = "they ended in different ways"
+    else:
+        return
+    yield Change(subject="state", same=False, original=end_of(original), replica=end_of(replica), detail=detail)
 
 
-def _summary(original: Run, replica: Run, metrics: Sequence[MetricPoint]) -> Iterator[Change]:
-    # Last values of metrics are in the summary too; they are compared with their series.
-    logged = {name for point in metrics for name in point.values}
-    names = sorted(
-        name for name in original.summary.keys() | replica.summary.keys() if name not in logged and not name.startswith(NOT_COMPARED)
-    )
-    if names:
-        other = [name for name in names if original.summary.get(name) != replica.summary.get(name)]
-        detail = None if not other else f"{other[0]} = {original.summary.get(other[0])!r}, then {replica.summary.get(other[0])!r}"
-        yield Change(subject="summary", same=not other, original=f"{len(names)} values", replica=f"{len(names)} values", detail=detail)
+def _summary(original: Mapping[str, Any], replica: Mapping[str, Any]) -> Iterator[Change]:
+    if original or replica:
+        other = other_values(original, replica)
+        detail = None if not other else f"{other[0]} = {original.get(other[0])!r}, then {replica.get(other[0])!r}"
+        yield Change(subject="summary", same=not other, original=f"{len(original)} values", replica=f"{len(replica)} values", detail=detail)
 
 
 def _outputs(original: Run, replica: Run) -> Iterator[Change]:
@@ -141,11 +151,24 @@ def _outputs(original: Run, replica: Run) -> Iterator[Change]:
     theirs = {item.name: item for item in replica.outputs}
     for name in ours | theirs:
         left, right = ours.get(name), theirs.get(name)
-        same = left is not None and right is not None and left.digest == right.digest
+        if is_volatile(left) and is_volatile(right):
+            continue
+        same = left is not None and right is not None and (left.digest, left.kind) == (right.digest, right.kind)
         yield Change(
             subject=f"output {name}",
             same=same,
             original="not made" if left is None else left.digest[:19],
             replica="not made" if right is None else right.digest[:19],
-            detail=None if same else "the bytes differ" if left and right else "made by one run only",
+            detail=None if same else _how(left, right),
         )
+
+
+def is_volatile(item: Artifact | None) -> bool:
+    """Whether an output was declared to differ each time; ``not_checked`` names it."""
+    return item is not None and item.details.get("volatile") is True
+
+
+def _how(left: Artifact | None, right: Artifact | None) -> str:
+    if left is None or right is None:
+        return "made by one run only"
+    return "the bytes differ" if left.digest != right.digest else f"logged as {left.kind}, then as {right.kind}"

@@ -15,6 +15,7 @@ from lineage.model.environment import Environment, lock_of
 from lineage.model.plan import Ingredient, Plan, Severity
 from lineage.model.run import Run
 from lineage.ports import Ports, Progress
+from lineage.record.installed import loaded_paths
 
 Mode = Literal["auto", "recorded", "current"]
 
@@ -149,7 +150,8 @@ class ChosenEnvironment:
         self._wants_building = True
         how = "; what is not at hand is fetched" if told.downloads else ", from what is at hand"
         machine, weight = _machine(recorded, now)
-        return _row("ready", weight, _short(recorded), f"will be {_REBUILT}{how}", machine)
+        told_of = "".join(f"; {note}" for note in told.notes)
+        return _row("ready", weight, _short(recorded), f"will be {_REBUILT}{how}{told_of}", machine)
 
     def _had(self, recorded: Environment, differences: Sequence[str], when: str) -> Ingredient:
         machine, weight = _machine(recorded, self._ports.environment.describe())
@@ -176,8 +178,14 @@ class ChosenEnvironment:
         if installed is None or installed.altered is None:
             return []
         then = {item.path: item.digest for item in installed.altered}
-        found = {item.path: item for item in self._ports.environment.altered()}
-        lines = [
+        lines: list[str] = []
+        try:
+            known = loaded_paths(self._ports.objects, installed)
+        except LineageError as error:
+            known = []
+            lines.append(f"which files of installed packages the run had loaded is not known, so they were not looked at: {error.message}")
+        found = {item.path: item for item in self._ports.environment.altered(known=known)}
+        lines += [
             f"{path} ({found[path].package or 'listed by no package'}) is not what was installed: {effect_of(found[path].package)}"
             for path in sorted(found.keys() - then.keys())
         ]

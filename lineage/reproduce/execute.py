@@ -14,14 +14,17 @@ from lineage.model.dataset import normalise_uri
 from lineage.model.plan import Plan
 from lineage.model.run import Run, RunState
 from lineage.ports import Ports, Progress, Step, no_progress
+from lineage.ports.keys import PASSPHRASE_VARIABLE
 from lineage.record.code_packs import put_code
 from lineage.record.live import LiveRun
+from lineage.record.observed.observation import observed_again
 from lineage.record.reproducing import RUN_VARIABLE, Reproducing
 from lineage.record.start import start_run
 from lineage.reproduce.environment import ChosenEnvironment, Interpreter, Mode, editable_folders
 from lineage.reproduce.files import place_files, placed_file
 from lineage.reproduce.judging import judge
 from lineage.reproduce.loaded_code import place_loaded, placed_path, search_folders, working_folder
+from lineage.reproduce.needed_secrets import secret_rows, with_secrets, without_secrets
 from lineage.reproduce.plan import is_interpreter, make_plan
 from lineage.reproduce.segment import Segment, needs
 from lineage.reproduce.tolerance import usable
@@ -53,7 +56,7 @@ def reproduce(
     Args:
         ports: The outside world.
         run: The run to repeat.
-        variables: Environment of the command; it must lead to the same store.
+        variables: Environment of the command; it must lead to the same store, and holds the secrets that the command needs.
         data: Role to address, for data that moved.
         plan_only: Stop after the plan.
         keep_workspace: Leave the workspace, or not; ``None``: leave it when the result differs.
@@ -76,8 +79,8 @@ def reproduce(
     moved = {role: normalise_uri(uri) for role, uri in (data or {}).items()}
     chosen = ChosenEnvironment(ports, run, environment)
     plan = make_plan(ports, run, moved, progress, is_vouched=is_vouched, environment=chosen)
-    if segment is not None:
-        plan = plan.model_copy(update={"ingredients": (*plan.ingredients, *needs(ports, segment))})
+    more = [*secret_rows(run, variables), *([] if segment is None else needs(ports, segment))]
+    plan = plan.model_copy(update={"ingredients": (*plan.ingredients, *more)})
     if not plan.blockers and not plan_only:
         plan = chosen.build(plan, progress)
     ports = chosen.ports
@@ -113,18 +116,20 @@ def reproduce(
         place_loaded(ports, run, workspace)
         reading.follow(replica.id)
         child = chosen.interpreter.variables(_environment(ports, reproducing, replica, workspace, variables))
-        step = Step(_runnable(run, workspace, chosen.interpreter), folder, child)
+        command = with_secrets(run, _runnable(run, workspace, chosen.interpreter), variables)
         last: deque[str] = deque(maxlen=_LAST_LINES)
 
         def heard(line: str) -> None:
+            line = without_secrets(run, line, variables)
             last.append(line)
             if on_line is not None:
                 on_line(line)
 
-        status = ports.executor.execute(step, heard, reading.should_stop)
+        with observed_again(ports, run, replica) as observed:
+            status = ports.executor.execute(Step(command, folder, observed(child)), heard, reading.should_stop)
         _keep_leavings(ports, replica.id)
         stopped = reading.stopped
-        if stopped is None and until_output is not None and status == 0:
+        if stopped is None and status == 0 and any(item.name == until_output for item in ports.runs.get(replica.id).outputs):
             stopped = Stop("until", f"{until_output} is made")
         ended = _finish(replica, status, stopped)
         report = judge(ports, run, ended, plan, status=status, last_lines=last, stop=stopped, until_step=until_step, segment=segment)
@@ -132,7 +137,8 @@ def reproduce(
         if replica is not None:
             _keep_leavings(ports, replica.id)
             is_interrupt = isinstance(error, KeyboardInterrupt | SystemExit)
-            replica.finish(RunState.aborted if is_interrupt else RunState.failed, "interrupted" if is_interrupt else str(error))
+            told = "interrupted" if is_interrupt else without_secrets(run, str(error), variables)
+            replica.finish(RunState.aborted if is_interrupt else RunState.failed, told)
         shutil.rmtree(workspace, ignore_errors=True)
         raise
     keep = report.verdict is not Verdict.identical if keep_workspace is None else keep_workspace
@@ -210,7 +216,7 @@ def workspace_variables(ports: Ports, run: Run, workspace: Path, variables: Mapp
         workspace: Where its code is.
         variables: Of this process; they lead to the store.
     """
-    child = dict(variables)
+    child = {name: value for name, value in variables.items() if name != PASSPHRASE_VARIABLE}  # what it does is signed by this process
     for name in ports.environment.describe().variables:
         child.pop(name, None)
     if run.environment is not None:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
+from lineage.errors import LineageError
 from lineage.model.digest import digest_of_file
 from lineage.model.plan import Ingredient
 from lineage.model.run import Run, UsedArtifact
-from lineage.ports import ObjectStore
+from lineage.ports import ObjectStore, Ports
+from lineage.record.code_packs import put_code
+from lineage.record.observed.file_lists import FILES
+from lineage.reproduce.read_files import plan_lists, single_files, summed_up
 
 _FOLDER = ".lineage-files"
 
 
-def plan_files(objects: ObjectStore, run: Run) -> list[Ingredient]:
-    """One ingredient for each file: ready where its content is at hand."""
-    return [_plan(objects, run, used) for used in run.uses]
+def plan_files(ports: Ports, run: Run) -> list[Ingredient]:
+    """One ingredient for each file: ready where its content is at hand, in the snapshot of the code, too."""
+    single = [used for used in run.uses if used.kind != FILES]
+    sources = [_source(ports.objects, run, used) for used in single]
+    lost = [used for used, source in zip(single, sources, strict=True) if source is None]
+    in_snapshot = _in_snapshot(ports, run, lost)
+    rows = [_plan(run, used, source, in_snapshot) for used, source in zip(single, sources, strict=True)]
+    return [*summed_up(rows), *plan_lists(ports.objects, run)]
 
 
 def place_files(objects: ObjectStore, run: Run, workspace: Path) -> None:
@@ -23,7 +33,7 @@ def place_files(objects: ObjectStore, run: Run, workspace: Path) -> None:
 
     A file that was read outside the repository and is not there any more goes into a folder of the workspace (:func:`placed_file`).
     """
-    for used in run.uses:
+    for used in single_files(objects, run):
         source = _source(objects, run, used)
         target = _aside(used, workspace) if Path(used.path).is_absolute() else workspace / used.path
         if source is None or source == Path(used.path) or (target.is_file() and digest_of_file(target) == used.digest):
@@ -45,11 +55,28 @@ def _aside(used: UsedArtifact, workspace: Path) -> Path:
     return workspace / _FOLDER / used.digest.partition(":")[2][:16] / Path(used.path).name
 
 
-def _plan(objects: ObjectStore, run: Run, used: UsedArtifact) -> Ingredient:
+def _in_snapshot(ports: Ports, run: Run, files: list[UsedArtifact]) -> set[str]:
+    """Paths of those files that the code's snapshot has with the recorded content. It is checked out to see; nothing in it is executed."""
+    wanted = [used for used in files if not Path(used.path).is_absolute()]
+    if not wanted or run.code is None:
+        return set()
+    ports.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="code-", dir=ports.folder, ignore_cleanup_errors=True) as folder:
+        place = Path(folder, "code")
+        place.mkdir()
+        try:
+            put_code(ports, run, place)
+            return {used.path for used in wanted if (place / used.path).is_file() and digest_of_file(place / used.path) == used.digest}
+        except (LineageError, OSError):  # the plan's row of the code tells why
+            return set()
+
+
+def _plan(run: Run, used: UsedArtifact, source: Path | None, in_snapshot: set[str]) -> Ingredient:
     name, recorded = f"file: {used.role}", f"{used.path} {used.digest[:19]}"
-    source = _source(objects, run, used)
     if source is not None:
         return Ingredient(name=name, status="ready", recorded=recorded, found=f"same content in {source}")
+    if used.path in in_snapshot:
+        return Ingredient(name=name, status="ready", recorded=recorded, found="same content in the snapshot of the code")
     there = _original(run, used)
     found = "another content" if there.is_file() else "no such file"
     detail = f"{there}: expected {used.digest}; restore the file" + (f", found {digest_of_file(there)}" if there.is_file() else "")

@@ -42,7 +42,9 @@ def judge(
         until_step: The step up to which it was asked for.
         segment: The part that was asked for.
     """
-    comparison = _compared(ports, run, replica, plan, stop, until_step)
+    # Of a segment that ends with a checkpoint the run's own end is no part, also where the program made no such checkpoint.
+    part = None if segment is None or segment.end is None else segment.scope
+    comparison = _compared(ports, run, replica, plan, stop, until_step, part)
     if segment is not None and (stop is None or stop.kind == "until"):
         comparison = with_checkpoints(comparison, segment, run, replica)
     verdict, reason = verdict_of(comparison), None
@@ -55,6 +57,8 @@ def judge(
         verdict, reason = Verdict.diverged, stop.sentence
     elif verdict is Verdict.inconclusive:
         reason = "the run logged no metric and no artifact, so there is no result to compare"
+        if not comparison:
+            reason = "all that could be compared differed in the calibrated repetitions, too, by nothing that can be measured"
     elif verdict is Verdict.diverged:
         first = next(change for change in comparison.changes if not change.same and not change.is_tolerated)
         reason = f"{first.subject}: {first.detail}"
@@ -76,11 +80,11 @@ def judge(
     )
 
 
-def _compared(ports: Ports, run: Run, replica: Run, plan: Plan, stop: Stop | None, until_step: int | None) -> Comparison:
+def _compared(ports: Ports, run: Run, replica: Run, plan: Plan, stop: Stop | None, until_step: int | None, part: str | None) -> Comparison:
     steps = compare_all_steps(ports, run, replica)
     metrics = ports.runs.metrics(run.id), ports.runs.metrics(replica.id)
     first = first_parting(ports, run, replica, steps, metrics)
-    checked = None if stop is None else f"steps 0 to {until_step}" if stop.kind == "until" else _up_to(first)
+    checked = part if stop is None else f"steps 0 to {until_step}" if stop.kind == "until" else _up_to(first)
     comparison = compare_runs(run, replica, *metrics, plan, steps, first=first, checked=checked)
     tolerance, why_not = usable(run.calibration, None if replica.environment is None else replica.environment.digest)
     if why_not is not None:

@@ -26,7 +26,7 @@ def plan_loose(ports: Ports, run: Run) -> Ingredient:
     if loaded.how == "import statements":
         kinds = "its script and what import statements lead to; modules that are imported by a computed name are missed"
     detail = (
-        f"not in a git repository: kept are {kinds}; files that are no modules, and modules of other processes, are missed",
+        f"not in a git repository: kept are {kinds}; files that are no modules, and modules of other programs, are missed",
         *([f"not kept: {', '.join(loaded.not_kept[:_SHOWN])}"] if loaded.not_kept else []),
         *_differences(loaded),
     )

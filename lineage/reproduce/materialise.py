@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lineage.errors import Conflict, IntegrityError, InvalidSource, NotFound, Unavailable
-from lineage.model.dataset import normalise_uri
+from lineage.model.dataset import InputRecord, normalise_uri
 from lineage.model.digest import digest_of_file
 from lineage.model.run import Run
 from lineage.model.source import Column
 from lineage.ports import Exporter, Ports, Progress, no_progress
 from lineage.record.digesting import digest_rows
+from lineage.record.identity import recorded_digests, recorded_rows
 from lineage.record.opening import open_recorded
-from lineage.record.recorded_view import RecordedView
+from lineage.record.recheck import Level
+from lineage.record.recorded_view import ArchivePlace, RecordedView
+from lineage.reproduce.archive import is_complete
 
 if TYPE_CHECKING:
     from lineage.model.dataset import Rows
@@ -101,9 +104,7 @@ def materialise(
     try:
         for _, item in chosen:
             name = _name(item.role, {made.path for made in done}, {other.role for _, other in chosen})
-            view, _ = open_recorded(
-                ports.datasets, ports.objects, ports.rows, item, (data or {}).get(item.role), progress, level="quick"
-            )  # every row is compared as it is read
+            view = _open(ports, run, item, (data or {}).get(item.role), progress)
             folder = aside / name
             if writer is None:
                 _write_dataset(ports, view, folder, progress)
@@ -120,6 +121,18 @@ def materialise(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return done
+
+
+def _open(ports: Ports, run: Run, item: InputRecord, uri: str | None, progress: Progress) -> RecordedView:
+    """The recorded rows, from wherever they are whole."""
+    listing = ports.rows.archive(item.content_digest) if uri is None else None
+    if listing is not None and ports.runs.origin(run.id) is not None and is_complete(ports, listing, item):
+        # An address in a record from elsewhere leads where its maker liked; what came with it is enough.
+        rows = recorded_rows(ports.objects, item)
+        return RecordedView(item, rows, recorded_digests(ports.objects, item, rows), ArchivePlace(ports.objects, listing, item))
+    # Every row is compared as it is read. Where a copy could stand in, they are all compared before the first one is written.
+    level: Level = "quick" if listing is None else "full"
+    return open_recorded(ports.datasets, ports.objects, ports.rows, item, uri, progress, level=level)[0]
 
 
 def _name(role: str, taken: set[str], roles: set[str]) -> str:

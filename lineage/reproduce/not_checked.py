@@ -7,8 +7,31 @@ from collections.abc import Iterator, Sequence
 from lineage.model.plan import Plan
 from lineage.model.run import MetricPoint, Run
 from lineage.model.steps import StepsCompared
+from lineage.record.foreign import UNPINNED
 from lineage.record.metrics import NOT_COMPARED
 from lineage.reproduce.environment import was_rebuilt
+
+
+def rest_of(original: Run, checked: str) -> str:
+    """The sentence about what a stopped reproduction had no time for."""
+    made = f"; files that the run made: {', '.join(item.name for item in original.outputs)}" if original.outputs else ""
+    return f"everything but {checked}: the reproduction was stopped before its end{made}"
+
+
+def _files(original: Run) -> Iterator[str]:
+    volatile = [item.name for item in original.outputs if item.details.get("volatile") is True]
+    if volatile:
+        yield f"files that were declared to differ each time: {', '.join(volatile)}"
+    observed = original.observed
+    if observed is None:
+        if not original.outputs:
+            yield "files the run wrote without logging them as artifacts"
+        return
+    if not observed.processes:
+        yield "files the command wrote: no Python process of it told"
+        return
+    native = f", such as {', '.join(observed.native)}" if observed.native else ""
+    yield f"files that programs other than Python, or libraries on their own{native}, read and wrote"
 
 
 def not_checked(
@@ -21,20 +44,18 @@ def not_checked(
 ) -> Iterator[str]:
     """One sentence for each thing; the arguments are those of ``lineage.reproduce.compare.compare_runs``."""
     if checked is not None:
-        made = f"; files that the run made: {', '.join(item.name for item in original.outputs)}" if original.outputs else ""
-        yield f"everything but {checked}: the reproduction was stopped before its end{made}"
+        yield rest_of(original, checked)
     skipped = sorted({name for point in metrics for name in point.values if name.startswith(NOT_COMPARED)})
     if skipped:
         yield f"metrics that depend on speed: {', '.join(skipped)}"
-    if not original.outputs:
-        yield "files the run wrote without logging them as artifacts"
+    yield from _files(original)
     if not any(True for point in metrics):
         yield "metrics: none were logged"
     yield "environment variables that the program reads, beyond those known to change numbers"
     if original.loaded is None:
         yield "modules imported from outside the repository, beyond the packages that the environment lists"
     else:
-        yield "code that other processes load: worker processes, programs that the command starts"
+        yield "code that other programs load, which the command starts"
     compared = {item.rank for item in steps}
     missing = [str(log.rank) for log in original.step_logs if log.rank not in compared]
     if not original.step_logs:
@@ -44,6 +65,7 @@ def not_checked(
     every = max((item.every for item in steps), default=1)
     if every > 1:
         yield f"gradients and parameters of the steps between every {every}th (parameters carry a difference on to the next one)"
+    yield from sorted({note for note in (*original.notes, *replica.notes) if note.startswith(UNPINNED)})
     if not was_rebuilt(plan):
         yield "the environment was compared with the record, not rebuilt: the reproduction ran in the current one"
     if original.installed is None or original.installed.altered is None:

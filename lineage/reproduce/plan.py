@@ -39,6 +39,8 @@ def make_plan(
         is_vouched: The caller answers for a record that came from elsewhere (:mod:`lineage.reproduce.trust`).
         environment: Which environment it is to run in; this one without it.
     """
+    if run.imported is not None:
+        return Plan(run_id=run.id, command=run.command, ingredients=(check_record(ports, run), *_imported(run)))
     moved = {role: normalise_uri(uri) for role, uri in (data or {}).items()}
     trust = check_trust(ports, run, is_vouched=is_vouched)
     if any(item.severity == "blocker" for item in trust):
@@ -46,7 +48,7 @@ def make_plan(
         return Plan(run_id=run.id, command=run.command, ingredients=(check_record(ports, run), *trust, *_state(run), _command(run)))
     ingredients = [check_record(ports, run), *trust, *_state(run), _command(run), _code(ports, run), *plan_modules(run)]
     ingredients += [_data(ports, item, moved.get(item.role), progress) for item in run.inputs]
-    ingredients += plan_files(ports.objects, run)
+    ingredients += plan_files(ports, run)
     for role in sorted(set(moved) - {item.role for item in run.inputs}):
         ingredients.append(
             Ingredient(
@@ -68,10 +70,11 @@ def check_record(ports: Ports, run: Run) -> Ingredient:
     try:
         told = replay(events, run.id, ports.runs.environment)
     except LineageError as error:
+        detail = (error.message,) if error.hint is None else (error.message, error.hint)
         return Ingredient(
-            name="record", status="changed", severity="blocker", recorded="a chain of events", found="a broken one", detail=(error.message,)
+            name="record", status="changed", severity="blocker", recorded="a chain of events", found="a broken one", detail=detail
         )
-    if told != ports.runs.get(run.id):
+    if told != _stored(ports, run.id):
         return Ingredient(
             name="record",
             status="changed",
@@ -80,16 +83,34 @@ def check_record(ports: Ports, run: Run) -> Ingredient:
             found="a record that tells something else",
             detail=("the stored record is not what its events add up to; it was altered",),
         )
-    if told.metrics_digest is not None and (found := ports.runs.metrics_digest(run.id)) != told.metrics_digest:
+    if told.state is not RunState.running and (found := ports.runs.metrics_digest(run.id)) != told.metrics_digest:
         return Ingredient(
             name="record",
             status="changed",
             severity="blocker",
-            recorded=f"metrics {told.metrics_digest[:19]}",
+            recorded=f"metrics {'none' if told.metrics_digest is None else told.metrics_digest[:19]}",
             found=f"metrics {'none' if found is None else found[:19]}",
             detail=("logged values were changed, added or lost after the run ended",),
         )
     return Ingredient(name="record", status="ready", recorded=f"{len(events)} events", found="chain intact")
+
+
+def _stored(ports: Ports, run_id: str) -> Run | None:
+    try:
+        return ports.runs.get(run_id)
+    except LineageError:  # it cannot be read, so it is not what its events add up to
+        return None
+
+
+def _imported(run: Run) -> list[Ingredient]:
+    # Whatever was not kept when it ran cannot be had now: each such thing is a blocker of its own, all named at once.
+    imported = run.imported
+    missing = () if imported is None else imported.missing or ("the run was not recorded by this layer",)
+    where = "" if imported is None else f"imported from {imported.tracker} ({imported.id})"
+    return [
+        Ingredient(name=text.partition(":")[0], status="missing", severity="blocker", recorded=where, found="not kept", detail=(text,))
+        for text in missing
+    ]
 
 
 def _state(run: Run) -> list[Ingredient]:
@@ -115,13 +136,11 @@ def _command(run: Run) -> Ingredient:
         return Ingredient(
             name="command", status="missing", severity="blocker", recorded="none", found="none", detail=("no command was recorded",)
         )
-    if any(REDACTED in word for word in run.command):
-        detail = "it held a secret, which is never recorded"
-        return Ingredient(name="command", status="missing", severity="blocker", recorded=text, found="incomplete", detail=(detail,))
     reason = _unrepeatable(run)
     if reason is not None:
         return Ingredient(name="command", status="missing", severity="blocker", recorded=text, found="cannot be repeated", detail=(reason,))
-    return Ingredient(name="command", status="ready", recorded=text, found="as recorded")
+    found = "as recorded, but for secrets" if any(REDACTED in word for word in run.command) else "as recorded"
+    return Ingredient(name="command", status="ready", recorded=text, found=found)
 
 
 def _unrepeatable(run: Run) -> str | None:

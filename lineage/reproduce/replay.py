@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lineage.errors import Conflict, ExecutionFailed, NotFound, UsageError
+from lineage.errors import Conflict, ExecutionFailed, NotFound, Unavailable, UsageError
 from lineage.lookup.steps import losses_of
+from lineage.model.plan import Plan
 from lineage.model.replay import Replay, ReplayedSample, ReplayedStep, Verdict
 from lineage.model.run import Run
 from lineage.model.steps import LoaderRecord, StepRecord, StepRows
-from lineage.ports import Ports, Step
+from lineage.ports import Ports, Progress, Step, no_progress
 from lineage.record.code_packs import code_missing, put_code
 from lineage.record.step_log import StepLog
+from lineage.reproduce.environment import ChosenEnvironment, Interpreter, Mode
 from lineage.reproduce.execute import new_workspace, workspace_variables
 from lineage.reproduce.loaded_code import place_loaded
 from lineage.reproduce.trust import require_trust
@@ -128,7 +129,9 @@ def replay(
     variables: Mapping[str, str],
     left_out: int = 0,
     is_vouched: bool = False,
+    environment: Mode = "current",
     on_line: Callable[[str], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Replay:
     """Make batches again, in the run's code, and compare each with the step log.
 
@@ -141,9 +144,13 @@ def replay(
         variables: Environment of the process that makes them; it must lead to the same store.
         left_out: Told in the result.
         is_vouched: The caller answers for the code of a record that came from elsewhere.
+        environment: Where they are made: in the ``recorded`` environment, built again; in the ``current`` one; or ``auto``
+            (:class:`lineage.reproduce.environment.ChosenEnvironment`).
         on_line: Told of each line that the process prints.
+        progress: Told while an environment is built.
 
     Raises:
+        Unavailable: The recorded environment was asked for and cannot be had.
         UsageError: The run's batches cannot be made again: its transform could not be kept; or nobody answers for its code.
         Conflict: The folder holds something else.
         NotFound: The run's code is gone, or its transform is.
@@ -156,6 +163,7 @@ def replay(
         raise Conflict(f"{folder} exists and is no replay", hint="give another folder")
     if (reason := code_missing(ports, run)) is not None:
         raise NotFound("code", run.id[:12], detail=reason, hint="record runs inside a git repository")
+    ports, interpreter, notes = _environment(ports, run, environment, progress)
     workspace = new_workspace(ports.folder / "workspaces", run.id)
     aside = folder.parent / f".{folder.name}.{os.getpid()}"
     try:
@@ -182,7 +190,8 @@ def replay(
             ],
         }
         (aside / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        made = _execute(ports, run, workspace, aside, variables, on_line)
+        made = _execute(ports, run, workspace, aside, interpreter, variables, on_line)
+        made["notes"] = [*notes, *made["notes"]]
         result = _result(run, wanted, made, rank, folder, left_out)
         (aside / "request.json").unlink()
         (aside / RESULT).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -220,8 +229,29 @@ def loaders_of(run: Run, ordinal: int, rank: int) -> list[LoaderRecord]:
     return kept
 
 
+def _environment(ports: Ports, run: Run, mode: Mode, progress: Progress) -> tuple[Ports, Interpreter, list[str]]:
+    """Ports and interpreter of the environment that batches are made in; and how it differs from the recorded one."""
+    chosen = ChosenEnvironment(ports, run, mode)
+    plan = Plan(run_id=run.id, command=run.command, ingredients=tuple(chosen.rows()))
+    if not plan.blockers:
+        plan = chosen.build(plan, progress)
+    if plan.blockers:
+        raise Unavailable(
+            f"run {run.id[:12]} cannot be replayed in its recorded environment: {plan.blockers[0]}",
+            hint="--env current replays it in this environment",
+        )
+    notes = [f"environment: {line}" for item in plan.ingredients if item.severity == "warning" for line in item.detail]
+    return chosen.ports, chosen.interpreter, notes
+
+
 def _execute(
-    ports: Ports, run: Run, workspace: Path, aside: Path, variables: Mapping[str, str], on_line: Callable[[str], None] | None
+    ports: Ports,
+    run: Run,
+    workspace: Path,
+    aside: Path,
+    interpreter: Interpreter,
+    variables: Mapping[str, str],
+    on_line: Callable[[str], None] | None,
 ) -> dict[str, Any]:
     last: deque[str] = deque(maxlen=_LAST_LINES)
 
@@ -230,10 +260,12 @@ def _execute(
         if on_line is not None:
             on_line(line)
 
-    command = (sys.executable, "-m", "lineage.training.replaying", str((aside / "request.json").resolve()))
+    command = (interpreter.program("python", is_recorded=True), "-m", "lineage.training.replaying", str((aside / "request.json").resolve()))
     place = workspace / run.working_directory
     place.mkdir(parents=True, exist_ok=True)
-    status = ports.executor.execute(Step(command, place, workspace_variables(ports, run, workspace, variables)), heard)
+    status = ports.executor.execute(
+        Step(command, place, interpreter.variables(workspace_variables(ports, run, workspace, variables))), heard
+    )
     answer = aside / "answer.json"
     if status != 0 or not answer.is_file():
         raise ExecutionFailed("the replay", status, hint="\n".join(last) or None)

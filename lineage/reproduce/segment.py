@@ -15,6 +15,7 @@ from lineage.model.plan import Ingredient
 from lineage.model.run import Artifact, Run
 from lineage.ports import Ports
 from lineage.record.resuming import checkpoints_of
+from lineage.reproduce.not_checked import rest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +125,15 @@ def with_checkpoints(comparison: Comparison, segment: Segment, run: Run, replica
                 same=is_same,
                 original=segment.end.digest[:19],
                 replica="not made" if made is None else made.digest[:19],
-                detail=None if is_same else "the state at the end of the segment is another one",
+                detail=None
+                if is_same
+                else f"the program ended without making {segment.end.name}, with which the segment ends"
+                if made is None
+                else "the state at the end of the segment is another one",
             ),
         )
-    left = tuple(line for line in comparison.not_checked if not line.startswith("everything but "))
+    stopped = None if comparison.checked is None else rest_of(run, comparison.checked)
+    left = tuple(line for line in comparison.not_checked if line != stopped)
     others = f"everything but {segment.scope}: {len(segments_of(run)) - 1} other segments"
     return comparison.model_copy(update={"changes": changes, "checked": segment.scope, "not_checked": (others, *left)})
 

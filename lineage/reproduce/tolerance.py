@@ -12,6 +12,7 @@ from lineage.model.calibration import Calibration, Spread
 from lineage.model.comparison import Change, Comparison
 from lineage.model.run import MetricPoint, Run
 from lineage.record.metrics import NOT_COMPARED
+from lineage.reproduce.results import NO_LOG, other_values, own_summary
 
 Series = dict[str, list[tuple[int, float]]]
 """Metric to (step, value), in the order of the calls."""
@@ -28,7 +29,7 @@ def measure(runs: Sequence[Run], metrics: Sequence[Sequence[MetricPoint]], steps
     series = [series_of(points) for points in metrics]
     names = sorted({name for one in series for name in one})
     spreads = [_metric_spread(name, [one.get(name, []) for one in series]) for name in names]
-    summaries = [_numbers(run, set(names)) for run in runs]
+    summaries = [_numbers(own_summary(run, points)) for run, points in zip(runs, metrics, strict=True)]
     spreads += [_summary_spread(name, [one.get(name) for one in summaries]) for name in sorted({name for one in summaries for name in one})]
     made = [{item.name: item.digest for item in run.outputs} for run in runs]
     environments = {None if run.environment is None else run.environment.digest for run in runs}
@@ -76,6 +77,7 @@ def tolerate(
 ) -> Comparison:
     """The comparison with everything marked that differs no more than the repetitions did; the rest says by how much it does."""
     changes = []
+    kinds = [{item.name: item.kind for item in run.outputs} for run in (original, replica)]
     for change in comparison.changes:
         if change.same:
             changes.append(change)
@@ -85,15 +87,17 @@ def tolerate(
                 ours = {name: ours.get(name, [])[: len(values)] for name, values in theirs.items()}
             changes.append(_judged(change, _outside_metrics(calibration, ours, theirs)))
         elif change.subject == "summary":
-            logged = {name for point in original_metrics for name in point.values}
-            changes.append(_judged(change, _outside_summary(calibration, original.summary, replica.summary, logged)))
+            ours_own, theirs_own = own_summary(original, original_metrics), own_summary(replica, replica_metrics)
+            changes.append(_judged(change, _outside_summary(calibration, ours_own, theirs_own)))
         elif change.subject.startswith("output "):
-            differed = calibration.outputs.get(change.subject.removeprefix("output ")) is False
-            is_made = "not made" not in (change.original, change.replica)
+            name = change.subject.removeprefix("output ")
+            differed = calibration.outputs.get(name) is False
+            is_made = "not made" not in (change.original, change.replica) and kinds[0].get(name) == kinds[1].get(name)
             changes.append(_judged(change, None if differed and is_made else "its bytes were equal in every calibrated repetition"))
         elif change.subject.startswith("steps"):
             equal = "the step logs were equal in every calibrated repetition"
-            changes.append(_judged(change, None if calibration.steps_are_equal is False else equal))
+            is_kept = NO_LOG not in (change.original, change.replica)
+            changes.append(_judged(change, None if calibration.steps_are_equal is False and is_kept else equal))
         else:
             changes.append(change)
     return comparison.model_copy(update={"changes": tuple(changes)})
@@ -121,11 +125,9 @@ def _outside_metrics(calibration: Calibration, ours: Series, theirs: Series) -> 
     return None
 
 
-def _outside_summary(calibration: Calibration, ours: Mapping[str, Any], theirs: Mapping[str, Any], logged: set[str]) -> str | None:
-    for name in sorted(ours.keys() | theirs.keys()):
+def _outside_summary(calibration: Calibration, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
+    for name in other_values(ours, theirs):
         a, b = ours.get(name), theirs.get(name)
-        if name in logged or name.startswith(NOT_COMPARED) or a == b:
-            continue
         spread = calibration.spread(name, "summary")
         if spread is None or a is None or b is None or not (_is_number(a) and _is_number(b)):
             return f"{name} was not calibrated"
@@ -170,12 +172,8 @@ def _spread(name: str, kind: Any, series: Sequence[Sequence[float]]) -> Spread:
     return Spread(name=name, kind=kind, points=len(series[0]), max_absolute=absolute, max_relative=relative)
 
 
-def _numbers(run: Run, logged: set[str]) -> dict[str, float]:
-    return {
-        name: float(value)
-        for name, value in run.summary.items()
-        if name not in logged and not name.startswith(NOT_COMPARED) and _is_number(value)
-    }
+def _numbers(summary: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in summary.items() if _is_number(value)}
 
 
 def _is_number(value: Any) -> bool:

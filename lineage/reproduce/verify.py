@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 
 from lineage.errors import IntegrityError, LineageError, NotFound, Unavailable
+from lineage.lookup.runs import find_runs, get_run
 from lineage.model.dataset import InputRecord
+from lineage.model.event import apply, parse_event
 from lineage.model.run import Run
 from lineage.model.verification import Checked, Status, Verification
-from lineage.ports import DatasetBackend, Ports, Progress, no_progress
+from lineage.ports import DatasetBackend, Ports, Progress, RunQuery, no_progress
 from lineage.record.code_packs import code_missing
 from lineage.record.identity import objects_of
 from lineage.record.opening import locate
@@ -18,11 +22,53 @@ from lineage.reproduce.bundle_needs import expected_outputs
 from lineage.reproduce.plan import check_record
 
 _SHOWN = 3
+_UNSIGNED = "not checked: unsigned; a record that was written anew as a whole, chain and all, looks like the first one"
+_MOST_RUNS = 1 << 31
 
 
 def _not_opened() -> DatasetBackend:
     # The addresses in a record from elsewhere lead where its maker likes.
     raise Unavailable("its address is not opened: the record came from elsewhere")
+
+
+def _looked(subject: str, look: Callable[[], list[Checked]]) -> list[Checked]:
+    """What a check found. A document that nobody can read is one row, and ends no other check."""
+    try:
+        return look()
+    except (LineageError, OSError, ValueError, LookupError, TypeError, zlib.error) as error:
+        why = error.message if isinstance(error, LineageError) else f"{type(error).__name__}: {error}"
+        return [Checked(subject=subject, status="changed", found="cannot be read", detail=(why,))]
+
+
+def _as_told(ports: Ports, run_id: str) -> Run | None:
+    """The record that a run's events tell up to the first that cannot be read, altered or not; only good for finding what it relies on."""
+    run: Run | None = None
+    for payload, _ in ports.runs.events(run_id):
+        try:
+            run = apply(run, parse_event.validate_json(payload, context={"find_environment": _no_environment}))
+        except ValueError:
+            break
+    return run
+
+
+def _no_environment(digest: str) -> None:
+    """Stands in for an environment: it may be what cannot be read."""
+
+
+def runs_to_verify(ports: Ports) -> list[Run | str]:
+    """Every run of a store, newest first; those whose stored record cannot be read, by id, at the end."""
+    try:
+        return [*find_runs(ports.runs, ports.liveness, RunQuery())]
+    except LineageError:  # one record is enough for that: they are looked at one by one
+        pass
+    found: list[Run] = []
+    broken: list[str] = []
+    for run_id in ports.runs.ids_with_prefix("", _MOST_RUNS):
+        try:
+            found.append(get_run(ports.runs, ports.liveness, run_id))
+        except LineageError:
+            broken.append(run_id)
+    return [*sorted(found, key=lambda run: run.started_at, reverse=True), *broken]
 
 
 class Verifier:
@@ -43,23 +89,38 @@ class Verifier:
 
     def verify(self, run: Run) -> Verification:
         """Check one run."""
-        checks = [self._record(run), *self._code(run), *(self._input(run, item) for item in run.inputs), self._kept(run)]
-        checks += self._signatures(run)
+        checks = _looked("record", lambda: [self._record(run)]) + _looked("code", lambda: self._code(run))
+        for item in run.inputs:
+            checks += _looked(f"data {item.role}", functools.partial(self._input, run, item))
+        checks += _looked("objects", lambda: [self._kept(run)]) + _looked("signature", lambda: self._signatures(run))
         return Verification(run_id=run.id, run_name=run.name, level=self._level, checks=tuple(checks))
 
-    def verify_all(self, runs: Iterable[Run]) -> Iterator[Verification]:
-        """Check many runs, one after the other."""
-        return (self.verify(run) for run in runs)
+    def verify_all(self, runs: Iterable[Run | str]) -> Iterator[Verification]:
+        """Check many runs, one after the other; one whose record cannot be read is given by its id."""
+        return (self.verify(run) if isinstance(run, Run) else self.verify_unreadable(run) for run in runs)
+
+    def verify_unreadable(self, run_id: str) -> Verification:
+        """Check a run whose stored record cannot be read: what its events tell, as far as they can be read, is looked at all the same."""
+        run = _as_told(self._ports, run_id)
+        if run is None:
+            try:
+                self._ports.runs.get(run_id)
+                why: tuple[str, ...] = ("no event of it can be read",)
+            except LineageError as error:
+                why = (error.message,)
+            broken = Checked(subject="record", status="changed", found="cannot be read", detail=why)
+            return Verification(run_id=run_id, run_name="unknown", level=self._level, checks=(broken,))
+        return self.verify(run)
 
     def _record(self, run: Run) -> Checked:
         found = check_record(self._ports, run)
         status: Status = "intact" if found.status == "ready" else "changed"
-        return Checked(subject="record", status=status, found=found.found, detail=found.detail)
+        return Checked(subject="record", status=status, found=found.found, detail=(*found.detail, *([] if run.signatures else [_UNSIGNED])))
 
     def _code(self, run: Run) -> list[Checked]:
         if run.code is None:
             return []
-        reason = code_missing(self._ports, run)
+        reason = code_missing(self._ports, run, self._object)
         if reason is not None:
             return [Checked(subject="code", status="missing", found="not found", detail=(reason,))]
         where = "reachable" if self._ports.source.has(run.code) is None else "kept in the object store"
@@ -72,12 +133,12 @@ class Verifier:
         words: dict[str, Status] = {"valid": "intact", "wrong": "changed", "unchecked": "missing"}
         return [Checked(subject="signature", status=words[check.status], found=check.words) for check in found]
 
-    def _input(self, run: Run, item: InputRecord) -> Checked:
+    def _input(self, run: Run, item: InputRecord) -> list[Checked]:
         is_ours = self._ports.runs.origin(run.id) is None
         key = (item.uri, item.branch, item.commit_id, item.rows_digest, item.content_digest, item.dataset_id, is_ours)
         if key not in self._inputs:
             self._inputs[key] = self._check_input(item, is_ours=is_ours)
-        return self._inputs[key].model_copy(update={"subject": f"data {item.role}"})
+        return [self._inputs[key].model_copy(update={"subject": f"data {item.role}"})]
 
     def _check_input(self, item: InputRecord, *, is_ours: bool) -> Checked:
         ports = self._ports

@@ -16,6 +16,14 @@ VARIABLES = {"avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2
 """By class: what makes every library stay within it."""
 
 
+def check_cpu_capability(wanted: object) -> None:
+    """Raise ``UsageError`` for a class of instructions that cannot be pinned."""
+    if not isinstance(wanted, str) or wanted.lower() not in VARIABLES:
+        raise UsageError(
+            f"cpu_capability '{wanted}' cannot be pinned", hint=f"known: {', '.join(VARIABLES)}; leave it out to use all the CPU has"
+        )
+
+
 def pin_cpu_capability(wanted: str) -> str | None:
     """Keep every library within this class of instructions.
 
@@ -28,10 +36,7 @@ def pin_cpu_capability(wanted: str) -> str | None:
     Raises:
         UsageError: No such class.
     """
-    if wanted.lower() not in VARIABLES:
-        raise UsageError(
-            f"cpu_capability '{wanted}' cannot be pinned", hint=f"known: {', '.join(VARIABLES)}; leave it out to use all the CPU has"
-        )
+    check_cpu_capability(wanted)
     before = {name: os.environ.get(name) for name in VARIABLES[wanted.lower()]}
     os.environ.update(VARIABLES[wanted.lower()])
     found = torch.backends.cpu.get_cpu_capability()

@@ -13,8 +13,9 @@ import torch
 from lineage.errors import Unavailable, UsageError
 from lineage.record.live import LiveRun
 from lineage.record.steps import whole_number
-from lineage.training.cpu import pin_cpu_capability
+from lineage.training.cpu import check_cpu_capability, pin_cpu_capability
 from lineage.training.promise import operations_without_deterministic_form, promise
+from lineage.training.wanted import wanted_device, wanted_threads
 
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -48,16 +49,20 @@ def make_deterministic(
         The settings, read back and recorded. ``promise`` says what they allow, ``level`` is ``bitwise``, ``tolerance`` or ``none``.
 
     Raises:
-        Unavailable: In a reproduction: there are fewer GPUs, or fewer processes, than were recorded.
-        UsageError: The class of CPU instructions, or the precision, is not known.
+        Unavailable: There is no such device. In a reproduction: there are fewer GPUs, or fewer processes, than were recorded.
+        UsageError: An argument has a value that nothing can be set to; it is named.
     """
     if precision not in get_args(Precision):
         raise UsageError(f"precision '{precision}' is not known", hint=f"known: {', '.join(get_args(Precision))}")
+    if cpu_capability is not None:
+        check_cpu_capability(cpu_capability)
+    threads = wanted_threads(threads)
     recorded = {} if run.repeated is None else run.repeated.determinism
-    kind = torch.device(device).type
     world_size = whole_number("WORLD_SIZE", 1)
     if recorded:
-        _check_machine(recorded, kind, world_size)
+        _check_machine(recorded, str(device).partition(":")[0], world_size)
+    device = wanted_device(device)
+    kind = device.type
     wanted = recorded.get("threads", threads)
     pinned = recorded.get("cpu_pinned", cpu_capability)
     not_pinned = None if pinned is None else pin_cpu_capability(str(pinned))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from lineage.ports import BoxedPicture, ShownBox
 from pipelines.detection.evaluate import PictureResult
 from pipelines.detection.transforms import MEAN, STD
 
@@ -56,14 +57,36 @@ def pictures_sheet(results: Sequence[tuple[PictureResult, torch.Tensor]], classe
     return out.getvalue()
 
 
+def boxed_picture(result: PictureResult, tensor: torch.Tensor) -> BoxedPicture:
+    """A picture with its boxes, for trackers that draw them: ``truth`` and ``predictions``, in the frame of the tensor.
+
+    Args:
+        result: What was found in it.
+        tensor: float32 (3, h, w), normalised.
+    """
+    truth = zip(result.truth["boxes"].tolist(), result.truth["labels"].tolist(), strict=True)
+    scores = result.prediction["scores"].tolist()
+    found = zip(result.prediction["boxes"].tolist(), result.prediction["labels"].tolist(), scores, strict=True)
+    boxes = {
+        "truth": [ShownBox((left, top, right, bottom), label) for (left, top, right, bottom), label in truth],
+        "predictions": [ShownBox((left, top, right, bottom), label, score) for (left, top, right, bottom), label, score in found],
+    }
+    return BoxedPicture(_pixels(tensor), boxes, _caption(result))
+
+
+def _pixels(tensor: torch.Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    numbers = tensor.double().numpy().transpose(1, 2, 0) * np.array(STD) + np.array(MEAN)
+    pixels: np.ndarray[Any, np.dtype[np.uint8]] = np.rint(np.clip(numbers, 0, 1) * 255).astype(np.uint8)
+    return pixels
+
+
 def _caption(result: PictureResult) -> str:
     value = "nothing to find" if result.corrected_iou is None else f"IoU {result.corrected_iou:.2f}"
     return f"row {result.row}   {value}   {result.found} of {result.true} found   {result.false_alarms} false"
 
 
 def _draw(tensor: torch.Tensor, result: PictureResult, classes: Sequence[str]) -> Image.Image:
-    numbers = tensor.double().numpy().transpose(1, 2, 0) * np.array(STD) + np.array(MEAN)
-    picture = Image.fromarray(np.rint(np.clip(numbers, 0, 1) * 255).astype(np.uint8))
+    picture = Image.fromarray(_pixels(tensor))
     side = max(picture.size)
     scale = max(1.0, _ENLARGED_PX // side) if side <= _MOST_PX else _MOST_PX / side
     picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.BICUBIC)

@@ -11,7 +11,7 @@ import torch
 from pipelines.detection.config import Config
 from pipelines.detection.data import Data
 from pipelines.detection.evaluate import Evaluation, PictureResult, evaluate
-from pipelines.detection.pictures import chosen, pictures_sheet
+from pipelines.detection.pictures import boxed_picture, chosen, pictures_sheet
 from pipelines.detection.progress import bar
 from pipelines.detection.reports import class_table, picture_table
 
@@ -44,7 +44,9 @@ class Results:
         self._run.log({"epoch": epoch, "detections_per_picture": found.detections_per_picture} | found.metrics() | speed)
         if self._config.pictures.each_epoch:
             shown = [found.by_picture[place] for place in chosen(self._config.pictures.each_epoch, len(found.by_picture))]
-            self._keep_sheet(shown, f"predictions-epoch-{epoch + 1:02d}.png", f"after epoch {epoch + 1}")
+            pictures = self._keep_sheet(shown, f"predictions-epoch-{epoch + 1:02d}.png", f"after epoch {epoch + 1}")
+            names = dict(enumerate(self._config.classes, 1))
+            self._run.log_pictures("predictions", [boxed_picture(*item) for item in pictures], names)
         average = found.coco.get("AP50")
         return (
             f"validation mean IoU {found.mean_iou:.3f}  corrected {found.corrected_iou:.3f}  "
@@ -81,7 +83,7 @@ class Results:
             )
         return self._last
 
-    def _keep_sheet(self, results: Any, name: str, title: str) -> None:
+    def _keep_sheet(self, results: Any, name: str, title: str) -> list[tuple[PictureResult, torch.Tensor]]:
         pictures: list[tuple[PictureResult, torch.Tensor]] = []
         for result in results:
             _, (tensor, _) = self._data.validation_loader.dataset[(0, self._places[result.row])]
@@ -89,3 +91,4 @@ class Results:
         content = pictures_sheet(pictures, self._config.classes, f"{self._config.project}: {title}")
         (self._folder / name).write_bytes(content)
         self._run.log_artifact(self._folder / name, kind="report")
+        return pictures

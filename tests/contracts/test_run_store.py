@@ -24,7 +24,7 @@ from lineage.adapters.stores.sqlite import SqliteDatabase
 from lineage.errors import Conflict, IntegrityError, NotFound, Unavailable
 from lineage.model.dataset import InputRecord
 from lineage.model.environment import Environment, Package
-from lineage.model.event import ArtifactMade, Described, Ended, InputUsed, Noted, Reproduced, Started, chain_digest, replay
+from lineage.model.event import ArtifactMade, Described, Ended, InputUsed, Noted, Reproduced, Started, TrackerTold, chain_digest, replay
 from lineage.model.run import Artifact, MetricPoint, Reproduction, Run, RunState
 from lineage.ports import RunQuery
 
@@ -169,6 +169,20 @@ def test_each_append_returns_the_record_after_it(store: SqlRunStore) -> None:
 
     assert described == store.get(run.id)
     assert (described.name, described.config, described.tags) == ("second", {"lr": 0.1}, ("x",))
+
+
+def test_a_tracker_s_word_may_come_after_the_end_and_finds_the_run(store: SqlRunStore) -> None:
+    """What a tracker calls a run leads to it, signs of pattern languages taken as they are; later facts join those known."""
+    run = start(store)
+    start(store, 2)
+    store.append(run.id, Described(at=AT, trackers={"wandb": {"id": "ab_c-1.%x", "url": None}}))
+    store.append(run.id, Ended(at=AT, state=RunState.finished))
+    told = store.append(run.id, TrackerTold(at=AT, tracker="wandb", facts={"url": "https://example.org/r", "delivered_at": "now"}))
+
+    assert told.trackers == {"wandb": {"id": "ab_c-1.%x", "url": "https://example.org/r", "delivered_at": "now"}}
+    assert found(store, mentions="ab_c-1.%x") == [int(run.id, 16)]
+    assert found(store, mentions="ab_") == [int(run.id, 16)]
+    assert found(store, mentions="abxc") == found(store, mentions="a%1") == []
 
 
 def test_an_unknown_run_is_not_found(store: SqlRunStore) -> None:

@@ -12,8 +12,10 @@ import sqlite3
 import subprocess
 import sys
 import sysconfig
+import tarfile
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -100,6 +102,22 @@ with lineage.start_run(project="faults", job_type="train", seed=3) as run:
         checkpoints.step()
     torch.save(model.state_dict(), "model.pth")
     run.log_artifact("model.pth", kind="model")
+print(run.id)
+"""
+
+
+FILES = """
+import sys
+from pathlib import Path
+
+import lineage
+
+with lineage.start_run(project="faults", job_type="train", seed=7) as run:
+    data = run.use_dataset(sys.argv[1], role="train")
+    for row in data:
+        run.log({"loss": sum(row["content"]) / 7})
+    Path("model.npy").write_bytes(b"".join(row["content"] for row in data))
+    run.log_artifact("model.npy", kind="model")
 print(run.id)
 """
 
@@ -524,14 +542,89 @@ def package_removed(place: Place) -> Words:
 
 
 def secret_in_command(place: Place) -> Words:
-    done = place.lineage("run", "--", sys.executable, "-c", "pass", "--token", "hush-1234-hush")
+    done = place.lineage("run", "--", place.root / "venv" / "bin" / "python", "-c", "pass", "--token", "hush-1234-hush")
     assert done.returncode == 0, done.stderr
     return ("reproduce", place.newest())
+
+
+def secret_given(place: Place) -> Words:
+    done = place.execute("train.py", "plain", place.root, "--token", "hush-1234-hush")
+    assert done.returncode == 0, done.stderr
+    return ("TOKEN=hush-1234-hush", "reproduce", done.stdout.strip())
 
 
 def event_altered(place: Place) -> None:
     statement = """UPDATE events SET payload = replace(payload, '"seed":7', '"seed":8') WHERE run_id = ? AND number = 0 RETURNING payload"""
     assert '"seed":8' in place.sql(statement, place.run_id)[0][0]
+
+
+def altered_and_mended(place: Place, old: str, new: str) -> None:
+    """As somebody alters a record who knows how: the chain and the stored record agree with the altered event."""
+    previous: str | None = None
+    rows = place.sql("SELECT number, payload FROM events WHERE run_id = ? ORDER BY number", place.run_id)
+    for number, payload in rows:
+        altered = payload.replace(old, new)
+        previous = chain_digest(previous, altered)
+        place.sql("UPDATE events SET payload = ?, digest = ? WHERE run_id = ? AND number = ?", altered, previous, place.run_id, number)
+    place.sql("UPDATE runs SET document = replace(document, ?, ?) WHERE id = ?", old, new, place.run_id)
+
+
+def unsigned_chain_mended(place: Place) -> Words:
+    altered_and_mended(place, '"seed":7', '"seed":8')
+    return ("verify", place.run_id)
+
+
+def written_by_a_newer_release(place: Place) -> None:
+    altered_and_mended(place, '"schema_version":1', '"schema_version":9')
+
+
+def two_at_once(place: Place) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: place.lineage("reproduce", place.run_id), range(2)))
+    assert ["verdict: identical" in item.stdout for item in done] == [True, True], [item.stdout + item.stderr for item in done]
+
+
+def recorded_environment_lost(place: Place) -> Words:
+    uninstall(place.root)
+    return ("UV_OFFLINE=1", "UV_NO_INDEX=1", "reproduce", place.run_id, "--env", "recorded")
+
+
+def with_files(place: Place, data: str) -> str:
+    """A run that reads files as they are."""
+    (place.root / "repository" / "files.py").write_text(FILES)
+    for number in range(3):
+        (place.root / data / "deep").mkdir(parents=True, exist_ok=True)
+        (place.root / data / "deep" / f"{number}.txt").write_text(f"{number}\n")
+    return str(place.root / data)
+
+
+def files_changed(place: Place) -> Words:
+    run_id = place.train(with_files(place, "files"), "files.py")
+    (place.root / "files" / "deep" / "1.txt").write_text("9\n")
+    return ("reproduce", run_id)
+
+
+def dvc(place: Place, *words: str) -> None:
+    done = place.execute("-m", "dvc", "--quiet", *words, DVC_SITE_CACHE_DIR=str(place.root / "home" / "site"), DVC_NO_ANALYTICS="1")
+    assert done.returncode == 0, done.stderr
+
+
+def tracked_changed(place: Place, *, loses_cache: bool) -> Words:
+    repository = place.root / "repository"
+    dvc(place, "init")
+    with_files(place, "repository/tracked")
+    dvc(place, "add", "tracked")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", "tracked by DVC")
+    run_id = place.train("tracked", "files.py")
+    if loses_cache:
+        shutil.rmtree(repository / ".dvc" / "cache")
+    shutil.rmtree(repository / "tracked")
+    with_files(place, "repository/tracked")
+    (repository / "tracked" / "deep" / "1.txt").write_text("9\n")
+    dvc(place, "add", "tracked")
+    git(repository, "commit", "--quiet", "--all", "--message", "other data")
+    return ("reproduce", run_id)
 
 
 def without_event(before_last: int) -> Fault:
@@ -556,16 +649,9 @@ def metric_deleted(place: Place) -> None:
 
 
 def chain_mended(place: Place) -> Words:
-    """Alter a signed record as somebody does who knows how: the chain and the stored record agree with the altered event."""
     assert place.lineage("keys", "new").returncode == 0
     assert place.lineage("sign", place.run_id).returncode == 0
-    previous: str | None = None
-    rows = place.sql("SELECT number, payload FROM events WHERE run_id = ? ORDER BY number", place.run_id)
-    for number, payload in rows:
-        altered = payload.replace('"seed":7', '"seed":8')
-        previous = chain_digest(previous, altered)
-        place.sql("UPDATE events SET payload = ?, digest = ? WHERE run_id = ? AND number = ?", altered, previous, place.run_id, number)
-    place.sql("UPDATE runs SET document = replace(document, '\"seed\":7', '\"seed\":8') WHERE id = ?", place.run_id)
+    altered_and_mended(place, '"seed":7', '"seed":8')
     return ("verify", place.run_id)
 
 
@@ -663,14 +749,34 @@ def longer(content: bytearray) -> bytes:
     return bytes(content) + b"more"
 
 
+def linked(content: bytearray) -> bytes:
+    """An object's place taken by a link that leads out of the folder."""
+    at = next(at for at in range(0, len(content), 512) if content[at : at + 8] == b"objects/" and content[at + 257 : at + 262] == b"ustar")
+    link = tarfile.TarInfo(bytes(content[at : at + 72]).decode())
+    link.type, link.linkname = tarfile.SYMTYPE, "../../../etc/passwd"
+    content[at : at + 512] = link.tobuf(tarfile.GNU_FORMAT, "ascii", "strict")
+    return bytes(content)
+
+
 def climbing(content: bytearray) -> bytes:
     return bytes(content).replace(b"objects/", b"../../x/")
 
 
 # --- the matrix ------------------------------------------------------------------------------------------------------------------
 
-EXIT = {"identical": 0, "diverged": 1, "different": 1, "inconclusive": 3, "blocked": 4, "altered": 9, "refused": 9}
-"""The last three are no verdicts: ``lineage diff --exit-code`` found a difference, ``lineage verify`` found one, an error came before."""
+EXIT = {
+    "identical": 0,
+    "diverged": 1,
+    "different": 1,
+    "inconclusive": 3,
+    "blocked": 4,
+    "altered": 9,
+    "refused": 9,
+    "intact": 0,
+    "unreadable": 7,
+}
+"""Some are no verdicts: ``lineage diff --exit-code`` found a difference (``different``), ``lineage verify`` found one (``altered``) or none
+(``intact``), or an error came before (``refused``, ``unreadable``)."""
 
 
 VERDICTS = ("identical", "diverged", "inconclusive", "blocked")
@@ -699,7 +805,7 @@ CASES = (
     Case("data", "a label edited", other_data(one_label), "blocked", (LABEL,)),
     Case("data", "the last bit of one number changed", other_data(one_pixel), "blocked", (LABEL,)),
     Case("data", "one picture replaced", other_data(one_picture), "blocked", ("data differ in 1 of 7 rows: row 3 (frame_3: picture)",)),
-    Case("data", "one sample renamed", other_data(one_name), "blocked", ("data differ in 1 of 7 rows: row 3 (frame_x: annotations)",)),
+    Case("data", "one sample renamed", other_data(one_name), "blocked", ("row 3 (frame_x: its sample_id was 'frame_3')",)),
     Case("data", "two rows swapped", other_data(two_swapped), "blocked", ("row 1 (frame_2: picture), row 2 (frame_1: picture)",)),
     Case("data", "a row left out of a dataset made anew", other_data(one_row_less), "blocked", ("row 4 (frame_5: picture)",)),
     Case("data", "class names exchanged", other_data(names=("van", "car")), "blocked", ("class 0 of 'label' was 'car', is 'van'",)),
@@ -715,6 +821,21 @@ CASES = (
     Case("data", "the dataset moved, its new place named", data_moved, "identical", (f"{EQUAL} at file://",)),
     Case("data", "the place that was named holds an edited label", data_moved_and_relabelled, "blocked", (LABEL,)),
     Case("data", "a file of the dataset lost", file_of_data_lost, "blocked", ("data: train missing",)),
+    Case("data", "a file of a plain folder changed", files_changed, "blocked", ("deep/1.txt",)),
+    Case(
+        "data",
+        "data tracked by DVC changed and committed since",
+        lambda place: tracked_changed(place, loses_cache=False),
+        "identical",
+        (EQUAL,),
+    ),
+    Case(
+        "data",
+        "the same, and DVC's copy of the old data lost",
+        lambda place: tracked_changed(place, loses_cache=True),
+        "blocked",
+        ("data: train missing",),
+    ),
     Case("code", "an untracked helper edited", write("repository/helper.py", "FACTOR = 99.0\n"), "identical", (SNAPSHOT,)),
     Case("code", "an untracked helper deleted", delete("repository/helper.py"), "identical", (SNAPSHOT,)),
     Case("code", "script and helper rewritten and committed since", committed_since, "identical", (SNAPSHOT,)),
@@ -746,6 +867,13 @@ CASES = (
     Case("environment", "a package in another version", package_changed, "diverged", ("environment: tables 1.0 → 2.0",)),
     Case("environment", "a file of an installed package edited", package_edited, "diverged", ("environment: tables.py (tables)",)),
     Case("environment", "a package removed", package_removed, "inconclusive", ("tables 1.0 → absent", "No module named 'tables'")),
+    Case(
+        "environment",
+        "a package removed that cannot be had again, the recorded environment asked for",
+        recorded_environment_lost,
+        "blocked",
+        ("tables 1.0: no index has it, and no copy is kept",),
+    ),
     Case("environment", "a known variable that changes numbers", of("threads", OMP_NUM_THREADS="3"), "identical", (EQUAL,)),
     Case(
         "environment",
@@ -755,17 +883,26 @@ CASES = (
         ("not checked", "environment variables that the program reads, beyond those known to change numbers"),
     ),
     Case("environment", "another number of threads", threads_changed, "identical", ("8 steps · 8 steps",), "steps"),
-    Case("environment", "a secret in the command", secret_in_command, "blocked", ("it held a secret, which is never recorded",)),
+    Case("environment", "a secret in the command", secret_in_command, "blocked", ("set the variable TOKEN, or say --secret TOKEN",)),
+    Case("environment", "a secret in the command, given again", secret_given, "identical", ("given in the variable TOKEN",)),
     Case("record", "the seed altered in the stored event", event_altered, "blocked", ("record changed", "event 0: expected sha256:")),
     Case("record", "the same, looked for offline", verified(event_altered), "altered", ("event 0: expected sha256:",)),
     Case("record", "the same, the chain mended, the record signed before", chain_mended, "altered", ("signature of 'default'",)),
+    Case("record", "the same, the chain mended, the record not signed", unsigned_chain_mended, "intact", ("not checked: unsigned",)),
+    Case("record", "written by a newer release", written_by_a_newer_release, "unreadable", ("has schema version 9", "install that one")),
     Case("record", "an event deleted", verified(without_event(1)), "altered", ("a broken one",)),
     Case("record", "the last event deleted", verified(without_event(0)), "altered", ("record             changed",)),
     Case("record", "two events exchanged", verified(events_swapped), "altered", ("a broken one",)),
     Case("record", "a logged value altered", verified(metric_altered), "altered", ("logged values were changed, added or lost",)),
     Case("record", "a logged value deleted", metric_deleted, "blocked", ("logged values were changed, added or lost",)),
     Case("record", "the stored record altered, not its events", document_altered, "blocked", ("not what its events add up to",)),
-    Case("record", "the environment's description altered", verified(environment_altered), "altered", ("table of environments was",)),
+    Case(
+        "record",
+        "the environment's description altered",
+        verified(environment_altered),
+        "altered",
+        ("table of environments was", "read and equal"),
+    ),
     Case("objects", "the list of rows lost", object_of(rows_object, Path.unlink), "blocked", ("data: train missing: no object",)),
     Case("objects", "the list of rows damaged", object_of(rows_object, damage), "blocked", ("data: train missing: object",)),
     Case("objects", "the digests of the rows damaged", verified(object_of(digests_object, damage)), "altered", ("missing or changed",)),
@@ -774,6 +911,7 @@ CASES = (
     Case("objects", "the repository deleted, base weights with it", delete("repository"), "blocked", ("file: base missing",)),
     Case("objects", "the step log damaged", verified(object_of(step_log, damage)), "altered", ("missing or changed",), "steps"),
     Case("objects", "a checkpoint lost", verified(object_of(a_checkpoint, Path.unlink)), "altered", ("no object",), "steps"),
+    Case("training", "nothing, but two reproductions of it at once before", two_at_once, "identical", (EQUAL,)),
     Case("training", "no seed", of("unseeded"), "diverged", ("first difference at step 0: loss", "seed: random numbers will differ")),
     Case("training", "a result that depends on the time", of("clock"), "diverged", ("first difference at step 0: loss",)),
     Case("training", "a file read, not recorded", of("unrecorded", write("unrecorded.txt", "2")), "diverged", ("at step 0: loss",)),
@@ -786,6 +924,7 @@ CASES = (
     Case("bundle", "one bit flipped", bundled(flipped), "refused", ("run.lineage",)),
     Case("bundle", "cut in the middle", bundled(truncated), "refused", ("run.lineage",)),
     Case("bundle", "bytes added at its end", bundled(longer), "refused", ("run.lineage",)),
+    Case("bundle", "a link to a file outside in it", bundled(linked), "refused", ("the symbolic link", "etc/passwd")),
     Case("bundle", "names that lead out of the folder", bundled(climbing), "refused", ("run.lineage",)),
 )
 
@@ -862,7 +1001,8 @@ def page() -> str:
         "has parts of the report, as the test looks for them.",
         "",
         "`identical` means that the fault does not matter: the reproduction used what was recorded. `altered` is the answer of",
-        "`lineage verify`, `different` that of `lineage diff --exit-code`; `refused` is an error before the recorded command was executed.",
+        "`lineage verify`, and `intact` the one where it found nothing; `different` is that of `lineage diff --exit-code`. `refused` and",
+        "`unreadable` are errors before the recorded command was executed.",
         "",
         *(line for area in dict.fromkeys(case.area for case in CASES) for line in _section(area)),
     ]

@@ -16,7 +16,7 @@ import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from PIL import Image
 
 from lineage.errors import CaptureError, Conflict, IntegrityError, InvalidSource, LineageError, NotFound, UsageError
 from lineage.model.bundle import CONTENTS, Contents, Member
+from lineage.model.code import KeptCode
 from lineage.model.digest import canonical_json, digest_of_bytes, digest_of_file
 from lineage.model.event import Noted, chain_digest
 from lineage.model.run import Run, RunState
@@ -39,9 +40,10 @@ from lineage.record.archive import ArchiveReader
 from lineage.reproduce.bundle import bundle_run
 from lineage.reproduce.bundle_file import BundleFile, header_of, write_bundle_file
 from lineage.reproduce.bundle_import import import_bundle
+from lineage.reproduce.materialise import materialise
 from lineage.reproduce.verify import Verifier
 from lineage.settings import Settings
-from lineage.wiring import wire
+from lineage.wiring import exporter, wire
 
 TRAIN = """
 import hashlib
@@ -94,23 +96,26 @@ def lineage_command(*words: str | Path, folder: Path, expect: int = 0, **variabl
     return done
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A training on Deep Lake rows and base weights in a dirty repository, bundled twice; then all it came from is deleted."""
-    place = tmp_path_factory.mktemp("origin")
-    repository, data, store = place / "repository", place / "data", place / "store"
-    repository.mkdir()
+def make_rows(folder: Path, labels: list[Any]) -> None:
     rows = deeplake.create(
-        str(data), schema={"images": types.Image(sample_compression="png"), "labels": types.Array("int64", 1), "sample_id": types.Text()}
+        str(folder), schema={"images": types.Image(sample_compression="png"), "labels": types.Array("int64", 1), "sample_id": types.Text()}
     )
     pictures = []
     for number in range(8):
         buffer = BytesIO()
         Image.fromarray(np.full((9, 7, 3), number * 20, np.uint8)).save(buffer, "PNG")
         pictures.append(buffer.getvalue())
-    rows.append({"images": pictures, "labels": [np.array([n]) for n in range(8)], "sample_id": [f"frame_{n}" for n in range(8)]})
+    rows.append({"images": pictures, "labels": labels, "sample_id": [f"frame_{n}" for n in range(8)]})
     rows.commit("made")
-    del rows
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A training on Deep Lake rows and base weights in a dirty repository, bundled twice; then all it came from is deleted."""
+    place = tmp_path_factory.mktemp("origin")
+    repository, data, store = place / "repository", place / "data", place / "store"
+    repository.mkdir()
+    make_rows(data, [np.array([number]) for number in range(8)])
     (repository / ".gitignore").write_text("*.bin\n")
     (repository / "train.py").write_text("print('not yet')\n")
     git(repository, "init", "--quiet")
@@ -173,6 +178,24 @@ def test_a_bundle_is_enough_on_another_machine(made: Made, tmp_path: Path) -> No
     assert {change["subject"] for change in report["comparison"]["changes"]} >= {"data train", "metrics", "output model.bin"}
     assert list(temporary.glob("lineage-bundle-*")) == []
     assert not (home / ".lineage").exists()
+
+
+def test_rows_of_an_imported_run_come_from_the_bundle(made: Made, store: Ports, tmp_path: Path) -> None:
+    """The address that the record names is not even looked at: where it leads is its maker's choice."""
+    asked: list[str] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            return getattr(store.datasets(), name)
+
+    with BundleFile(made.file) as opened:
+        run = import_bundle(store, opened).run
+    watched: Any = Watched
+
+    (written,) = materialise(replace(store, datasets=watched), run, tmp_path / "out", exporter=exporter)
+
+    assert (written.origin, asked) == ("archive", ["write", "open"]), "the new dataset, and no other"
 
 
 def test_the_same_record_gives_the_same_bytes(made: Made) -> None:
@@ -342,7 +365,7 @@ def rebuilt(
         contents = contents.model_copy(update={"head": events[-1][1] if events else contents.head})
     parts |= add or {}
     members = [Member(name=name, sha256=hashlib.sha256(text).hexdigest(), size=len(text)) for name, text in sorted(parts.items())]
-    value = contents.model_copy(update={"members": tuple(members)}).model_dump(mode="json")
+    value = json.loads(contents.model_copy(update={"members": tuple(members)}).encoded())
     if change is not None:
         change(value)
         value = json.loads(json.dumps(value))
@@ -465,7 +488,8 @@ def other_digest(contents: dict[str, Any]) -> None:
         (twice, "twice"),
         (huge, "it was cut short"),
         (other_digest, "expected 0000"),
-        (set_field("format", 2), "this release reads format 1"),
+        (set_field("format", 3), "this release reads formats up to 2"),
+        (set_field("format", 2), "expected format 1"),
         (set_field("format", 0), "expected format 1"),
         (set_field("more", 1), "Extra inputs"),
         (set_field("head", "sha256:" + "0" * 64), "expected a record that ends in sha256:0000"),
@@ -738,7 +762,7 @@ def test_a_full_disk_leaves_no_record(made: Made, store: Ports) -> None:
 def test_contents_have_one_spelling(made: Made, store: Ports, tmp_path: Path) -> None:
     """The same contents with blanks between: two files that mean one thing would have two digests."""
     with BundleFile(made.file) as bundle:
-        text = json.dumps(bundle.contents.model_dump(mode="json"), sort_keys=True).encode()
+        text = json.dumps(json.loads(bundle.contents.encoded()), sort_keys=True).encode()
         parts = [(member, bundle.read(member)) for member in bundle.contents.members]
     with (tmp_path / "x.lineage").open("wb") as stream:
         stream.write(header_of(CONTENTS, len(text)) + text + bytes(-len(text) % 512))
@@ -755,3 +779,26 @@ def test_a_wheel_that_leads_elsewhere_is_refused(made: Made, store: Ports, tmp_p
         known["installed"]["wheels"] = {"x": {"file": "../../x.whl", "digest": made.run.code_packs[0]}}
         file = rebuilt(bundle, tmp_path / "x.lineage", events=rechained(events))
     assert "plain names of wheels" in refused(store, file).message
+
+
+def test_code_of_an_inner_repository_that_is_kept_nowhere_is_named(repository: Path, tmp_path: Path) -> None:
+    """The outer repository's packs do not hold a submodule's code: without packs of its own there is no bundle."""
+    library = tmp_path / "library"
+    library.mkdir()
+    git(library, "init", "--quiet")
+    (library / "term.py").write_text("TERM = 1\n")
+    git(library, "add", "--all")
+    git(library, "commit", "--quiet", "--message", "first")
+    git(repository, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "lib")
+    (repository / "train.py").write_text("import lineage\nwith lineage.start_run() as run:\n    pass\nprint(run.id)\n")
+    store = tmp_path / "store"
+    run_id = command("train.py", folder=repository, LINEAGE_STORE=str(store)).stdout.strip()
+    ports = wire(Settings(str(store), store))
+    run = ports.runs.get(run_id)
+    assert run.packs_of("lib")
+
+    with pytest.raises(InvalidSource) as caught:
+        bundle_run(ports, run.model_copy(update={"kept_code": KeptCode()}), tmp_path / "run.lineage")
+
+    assert caught.value.problems == ("the code of lib is in its repository only, not in the object store",)
+    assert bundle_run(ports, run, tmp_path / "run.lineage").objects > 0

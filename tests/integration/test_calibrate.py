@@ -263,6 +263,13 @@ def test_step_logs_may_differ_only_where_the_repetitions_did(repetitions_are_equ
     assert verdict_of(found) is expected
 
 
+def test_a_file_that_always_differs_bounds_nothing() -> None:
+    """It is all that the run made: any other file would be tolerated as well, so nothing is known."""
+    calibration = calibrated([], [], outputs=[{"m": A}, {"m": B}])
+
+    assert judged(calibration, run(outputs={"m": A}), run("1", outputs={"m": B}), [], []) is Verdict.inconclusive
+
+
 def test_a_part_of_a_noisy_run_is_judged_by_the_same_tolerance() -> None:
     """Of a reproduction that was stopped on purpose only what it logged counts."""
     calibration = calibrated(series(1.0, 2.0, 3.0), series(1.5, 2.5, 3.5))

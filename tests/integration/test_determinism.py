@@ -137,7 +137,17 @@ def test_a_promise_for_a_gpu_says_what_was_not_looked_at() -> None:
     ("arguments", "message", "hint"),
     [
         ({"cpu_capability": "avx512"}, "cpu_capability 'avx512' cannot be pinned", "known: avx2"),
+        ({"cpu_capability": 2}, "cpu_capability '2' cannot be pinned", "known: avx2"),
         ({"precision": "fp16"}, "precision 'fp16' is not known", "known: float32, bfloat16, float16"),
+        ({"threads": 0}, "threads: expected a whole number from 1 to 4096, found 0", "leave it out"),
+        ({"threads": -1}, "threads: expected a whole number from 1 to 4096, found -1", "leave it out"),
+        ({"threads": True}, "threads: expected a whole number from 1 to 4096, found True", "leave it out"),
+        ({"threads": "2"}, "threads: expected a whole number from 1 to 4096, found '2'", "leave it out"),
+        ({"threads": 1.5}, "threads: expected a whole number from 1 to 4096, found 1.5", "leave it out"),
+        ({"threads": 1 << 40}, "threads: expected a whole number from 1 to 4096, found 1099511627776", "leave it out"),
+        ({"device": "tpu"}, "device: expected cpu, cuda or another device of PyTorch's, found 'tpu'", "leave it out"),
+        ({"device": ""}, "device: expected cpu, cuda or another device of PyTorch's, found ''", "leave it out"),
+        ({"device": "meta"}, "device: expected one that computes, found 'meta'", "name a real one"),
     ],
 )
 def test_a_setting_that_does_not_exist_is_refused(run: Any, arguments: dict[str, Any], message: str, hint: str) -> None:
@@ -149,6 +159,16 @@ def test_a_setting_that_does_not_exist_is_refused(run: Any, arguments: dict[str,
     assert hint in str(caught.value.hint)
     assert lineage.get(run.id).determinism == {}
     assert (torch.are_deterministic_algorithms_enabled(), dict(os.environ)) == before
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "xpu", "cpu:1"])
+def test_a_device_that_this_machine_has_not_is_refused(run: Any, device: str) -> None:
+    """Named, with how many there are; nothing is set."""
+    with pytest.raises(Unavailable, match=f"device: expected one that this machine has, found '{device}'; of the kind") as caught:
+        make_deterministic(run, device=device)
+
+    assert "leave it out" in str(caught.value.hint)
+    assert lineage.get(run.id).determinism == {}
 
 
 # --- operations without a deterministic form ------------------------------------------------------------------------------------

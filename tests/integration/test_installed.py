@@ -18,8 +18,10 @@ import lineage
 from lineage.adapters.environment.installed import altered_files
 from lineage.adapters.environment.packages import digest_of_record
 from lineage.adapters.environment.wheels import pack
-from lineage.errors import CaptureError
-from lineage.model.environment import Environment, PackageSource
+from lineage.adapters.objects.folder import FolderObjectStore
+from lineage.errors import CaptureError, IntegrityError
+from lineage.model.environment import Environment, InstalledCode, PackageSource
+from lineage.record.installed import loaded_paths, pack_paths
 
 
 def install(site: Path, name: str, files: dict[str, str], scripts: str = "") -> Path:
@@ -103,6 +105,33 @@ def test_files_that_earlier_runs_loaded_are_known(site: Path, tmp_path: Path, mo
     (site / "tiny/__init__.py").write_text("x = 3\n")
 
     assert altered(site, tmp_path / "cache") == [("tiny", "tiny/part.py")]
+
+
+def test_they_stay_known_after_an_installation(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another package came; an edit to a file that runs load is found all the same, and what is as installed is no finding."""
+    monkeypatch.syspath_prepend(str(site))
+    assert altered(site, tmp_path / "cache", "tiny/part.py", "tiny/__init__.py") == []
+    install(site, "more", {"more.py": "z = 1\n"})
+    (site / "tiny/part.py").write_text("y = 3\n")
+
+    assert altered(site, tmp_path / "cache") == [("tiny", "tiny/part.py")]
+
+
+def test_files_that_a_record_names_are_looked_at(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine on which nothing was ever loaded; a path of a stranger's that leads elsewhere is not followed."""
+    monkeypatch.syspath_prepend(str(site))
+    (site / "tiny/part.py").write_text("y = 3\n")
+    store = FolderObjectStore(tmp_path / "objects")
+    listed = store.put_bytes(pack_paths(["tiny/part.py", "../outside.py", "/etc/passwd", "absent.py"]))
+    known = loaded_paths(store, InstalledCode(loaded=listed))
+    assert known == ["tiny/part.py", "absent.py"]
+
+    for cache in (None, tmp_path / "cache"):
+        found = altered_files(cache, None, known)
+        assert [(item.package, item.path) for item in found if item.file.is_relative_to(site)] == [("tiny", "tiny/part.py")]
+    for damaged in (b"no stream", pack_paths(["a"])[:-2]):
+        with pytest.raises(IntegrityError):
+            loaded_paths(store, InstalledCode(loaded=store.put_bytes(damaged)))
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"listing": 1}', "[]"])

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 import lineage
 from lineage.cli import app
 from lineage.errors import Conflict, IntegrityError, LineageError, NotFound
-from lineage.model.digest import digest_of_file
+from lineage.model.digest import digest_of_bytes, digest_of_file
 from lineage.wiring import wire
 
 ROWS = 12
@@ -260,6 +260,18 @@ def test_an_archived_run_outlives_its_dataset(dataset: Path, run_id: str) -> Non
     assert "read from the archive" in found.checks[2].detail
     assert [item.origin for item in lineage.materialise(run_id, "out")] == ["archive", "archive"]
     assert "the rows that 1 runs" in invoke_doctor()
+
+
+def test_other_data_at_the_recorded_address_are_not_materialised(run_id: str, dataset: Path) -> None:
+    """One byte of a picture was changed in the store, names, sizes and times are as they were: the kept rows are written."""
+    invoke("archive", run_id)
+    damage(dataset, picture(5))
+
+    made = lineage.materialise(run_id, "out", "visdrone")
+
+    assert {item.role: item.origin for item in made} == {"train": "archive", "validation": "dataset"}  # its own rows are whole
+    written = {digest_of_file(file) for file in Path("out/train").rglob("*.jpg")}
+    assert written == {digest_of_bytes(picture(row)) for row in range(8)}
 
 
 def test_no_archive_stands_in_for_an_address_that_was_given(dataset: Path, run_id: str) -> None:

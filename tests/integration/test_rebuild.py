@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -12,9 +13,10 @@ import threading
 import time
 import zipfile
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,17 @@ import pytest
 
 import lineage
 from lineage.adapters.environment.local import LocalEnvironmentProbe
+from lineage.adapters.environment.packages import read_packages
 from lineage.adapters.environment.uv import UvEnvironmentBuilder
+from lineage.adapters.environment.wheelhouse import make_wheels
 from lineage.adapters.objects.folder import FolderObjectStore
 from lineage.errors import Conflict, IntegrityError, Unavailable
+from lineage.model.bundle import Contents
 from lineage.model.environment import AlteredFile, Lock, LockedPackage, lock_of
 from lineage.model.run import Run
 from lineage.ports import Ports
+from lineage.reproduce.bundle_file import BundleFile, write_bundle_file
+from lineage.reproduce.bundle_import import import_bundle
 from lineage.reproduce.compare import compare_runs
 from lineage.reproduce.environment import ChosenEnvironment, Interpreter, Mode
 from lineage.settings import Settings
@@ -523,3 +530,148 @@ def test_no_credential_reaches_a_lock(place: Place) -> None:
 
     assert "hunter22" not in run.model_dump_json()
     assert text == f"closed==1.0\nopen @ git+https://git.example.org/open.git@{'a' * 40}#subdirectory=py\ntiny-package==1.0\n"
+
+
+# --- wheels in a bundle ---------------------------------------------------------------------------------------------------------
+
+
+def bundled(place: Place, run: Run, *, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "lineage", "bundle", run.id, str(place.folder / "run.lineage"), "--wheels"],
+        cwd=place.repository,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done
+
+
+def rewritten(place: Place, change: Callable[[Contents], Contents]) -> Path:
+    """The bundle with another table of contents."""
+    with BundleFile(place.folder / "run.lineage") as old, (place.folder / "other.lineage").open("wb") as target:
+        parts = {member.name: old.read(member) for member in old.contents.members}
+        write_bundle_file(target, change(old.contents), lambda member: BytesIO(parts[member.name]))
+    return place.folder / "other.lineage"
+
+
+def of_file(place: Place, file: Path, *arguments: str, expect: int = 0) -> dict[str, Any]:
+    """A reproduction of a bundle on a machine without anything: no repository, store, cache of uv, wheels or environment."""
+    words = [sys.executable, "-m", "lineage", "reproduce", str(file), "--yes", "--json", "--env", "recorded", *arguments]
+    elsewhere = place.folder / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
+    kept = {name: value for name, value in os.environ.items() if name != "UV_FIND_LINKS"}
+    variables = kept | {"UV_CACHE_DIR": str(place.folder / "new-cache"), "TMPDIR": str(elsewhere)}
+    done = subprocess.run(words, cwd=elsewhere, env=variables, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == expect, done.stdout + done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+@pytest.fixture
+def carried(place: Place) -> Place:
+    """A bundle with wheels of a package with a module, a script, a file of data and a name with a space; all it came from is deleted."""
+    stem = "tiny_package-1.0"
+    files = {
+        "tiny_package.py": "VALUE = 1.25\n",
+        "tiny_package_parts/a b.txt": "text\n",
+        f"{stem}.data/scripts/tiny": "#!python\nprint('tiny')\n",
+        f"{stem}.data/data/share/tiny/table.txt": "1 2 3\n",
+        f"{stem}.dist-info/entry_points.txt": "[console_scripts]\ntiny-entry = tiny_package:main\n",
+    }
+    make_wheel(place.wheels, files=files)
+    shutil.rmtree(place.folder / "uv-cache")
+    place.install("tiny-package==1.0")
+    run = place.train()
+    place.reproduce(run, "--env", "recorded")
+    told = bundled(place, run)
+    assert f"1 wheels, for {platform.system()} {platform.machine()} only" in told.stderr
+    for name in ("venv", "wheels", "uv-cache", "repository"):
+        shutil.rmtree(place.folder / name)
+    return place
+
+
+def test_a_bundle_with_wheels_needs_neither_index_nor_cache(carried: Place) -> None:
+    """The environment is built from the bundle alone, file by file the recorded one; the plan says for which platform the wheels are."""
+    plan = of_file(carried, carried.folder / "run.lineage", "--plan")
+    report = of_file(carried, carried.folder / "run.lineage")
+
+    assert row(plan)["found"] == (
+        f"will be rebuilt, from what is at hand; 1 wheels came with a bundle, for {platform.system()} {platform.machine()}"
+    )
+    assert report["verdict"] == "identical"
+    assert row(report)["found"] == "rebuilt from the record, just now, the same packages file by file"
+
+
+def test_wheels_for_another_platform_are_not_used(carried: Place) -> None:
+    """They are kept apart, and the plan says why they do not help."""
+
+    def change(contents: Contents) -> Contents:
+        assert contents.wheels is not None
+        return contents.model_copy(update={"wheels": contents.wheels.model_copy(update={"platform": "Plan9 mips"})})
+
+    report = of_file(carried, rewritten(carried, change), "--plan", expect=4)
+
+    missing, why = row(report)["detail"]
+    assert missing == "tiny-package 1.0: no index has it, and no copy is kept"
+    assert why.startswith("1 wheels that came with a bundle are for Plan9 mips, this is ")
+
+
+def test_a_bundle_that_lies_about_its_wheels_is_refused(carried: Place, tmp_path: Path) -> None:
+    """A wheel of a package that the run did not have, or of other files than the recorded ones."""
+
+    def other(**changes: str) -> Callable[[Contents], Contents]:
+        def change(contents: Contents) -> Contents:
+            assert contents.wheels is not None
+            (wheel,) = contents.wheels.packages.values()
+            name = changes.get("name", "tiny-package")
+            kept = {name: wheel.model_copy(update={"record": changes.get("record", wheel.record)})}
+            return contents.model_copy(update={"wheels": contents.wheels.model_copy(update={"packages": kept})})
+
+        return change
+
+    ports = wire(Settings(str(tmp_path / "new"), tmp_path / "new"))
+    for change, told in (
+        (other(name="os"), "a package of the recorded environment"),
+        (other(record="sha256:" + "0" * 64), "recorded files"),
+    ):
+        with BundleFile(rewritten(carried, change)) as opened, pytest.raises(IntegrityError, match=told):
+            import_bundle(ports, opened)
+    assert ports.runs.ids_with_prefix("", 1) == []
+
+
+def test_a_package_that_cannot_be_had_again_is_named(place: Place) -> None:
+    """The environment was deleted and not rebuilt: no bundle with wheels is written, and the package is named."""
+    run = place.train()
+    shutil.rmtree(place.folder / "venv")
+
+    told = bundled(place, run, expect=7).stderr
+
+    assert "tiny-package 1.0: what is installed here is not what the run had" in told
+    assert not (place.folder / "run.lineage").exists()
+
+
+def test_an_edited_package_gives_no_wheel(place: Place) -> None:
+    """What would be taken along is not what the installer's list says."""
+    (place.site / "tiny_package.py").write_text("VALUE = 99\n")
+    site: list[Path | None] = [place.site]
+    packages, _ = read_packages([str(place.site)])
+    wanted = LockedPackage(version="1.0", record=packages["tiny-package"].record)
+    here = lock().model_copy(update={"packages": {"tiny-package": wanted}})
+
+    made, problems = make_wheels(here, {}, site, place.folder / "repository")
+
+    assert (made, problems) == ({}, ["tiny-package 1.0: package tiny-package: tiny_package.py is not the file that was installed"])
+
+
+def test_real_packages_become_wheels_of_the_recorded_files(tmp_path: Path) -> None:
+    """Packages of this environment with extension modules, scripts and plenty of files; each wheel has the recorded list of files."""
+    found, _ = read_packages()
+    chosen = {name: found[name] for name in ("numpy", "pydantic-core", "typer", "rich", "cryptography", "pytest") if name in found}
+    packages = {name: LockedPackage(version=item.version, record=item.record) for name, item in chosen.items()}
+
+    made, problems = make_wheels(lock().model_copy(update={"packages": packages}), {}, [None], tmp_path)
+
+    assert problems == []
+    assert made.keys() == chosen.keys()

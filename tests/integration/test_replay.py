@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -21,8 +22,12 @@ from typer.testing import CliRunner
 import lineage
 from lineage.api import process
 from lineage.cli import app
-from lineage.errors import Conflict, ExecutionFailed, LineageError, NotFound, UsageError
+from lineage.errors import Conflict, ExecutionFailed, LineageError, NotFound, Unavailable, UsageError
+from lineage.lookup.steps import read_steps
+from lineage.reproduce.replay import replay, wanted_step
+from lineage.settings import load_settings
 from lineage.training import epoch_batches
+from lineage.wiring import child_variables, wire
 
 ROWS, BATCH, SEED, EPOCHS = 14, 4, 5, 2
 BATCHES = -(-ROWS // BATCH)
@@ -342,3 +347,46 @@ def test_for_people_it_says_the_same(trained: dict[str, Any], tmp_path: Path) ->
     assert result.exit_code == 0
     assert "row 9 (s9)" in result.stdout
     assert "1 more sightings were left out" in result.stderr
+
+
+def test_a_step_is_made_again_from_a_bundle_alone(trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither dataset nor store are there; with a folder for what is made nothing else stays behind, without one its store does."""
+    file, temporary = tmp_path / "run.lineage", tmp_path / "temporary"
+    temporary.mkdir()
+    assert CliRunner().invoke(app, ["bundle", trained["plain"], str(file)]).exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    away = trained["folder"] / "ds-away"
+    (trained["folder"] / "ds").rename(away)
+    try:
+        with pytest.raises(UsageError, match="nobody whom this account trusts"):
+            replayed(str(file), "--step", "6")
+        assert list(temporary.iterdir()) == []
+        code, made = replayed(str(file), "--step", "6", "--yes", "--output", str(tmp_path / "out"))
+        assert list(temporary.iterdir()) == []
+        kept = replayed(str(file), "--step", "6", "--yes")[1]
+    finally:
+        away.rename(trained["folder"] / "ds")
+
+    assert (code, made["verdict"], kept["verdict"]) == (0, "identical", "identical")
+    assert (Path(kept["folder"]) / "replay.json").is_file()
+    assert Path(kept["folder"]).is_relative_to(temporary)
+
+
+def test_an_environment_that_cannot_be_had_is_said(trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for, it is an error before anything is executed; else this one is used, and the result says what differs."""
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    ports = wire()
+    run = ports.runs.get(trained["plain"])
+    assert run.environment is not None
+    old = run.model_copy(update={"environment": run.environment.model_copy(update={"python": "3.9.1", "digest": "sha256:" + "0" * 64})})
+    wanted = wanted_step(run, read_steps(ports, run, 0), 6)
+    variables = child_variables(load_settings())
+
+    with pytest.raises(Unavailable, match=r"cannot be replayed in its recorded environment: .*3\.9\.1 is not here"):
+        replay(ports, old, wanted, rank=0, folder=tmp_path / "one", variables=variables, environment="recorded")
+    made = replay(ports, old, wanted, rank=0, folder=tmp_path / "two", variables=variables, environment="auto")
+
+    assert not (tmp_path / "one").exists()
+    assert made.verdict == "identical"
+    assert any(note.startswith("environment: it cannot be rebuilt, so this one is used") for note in made.notes)

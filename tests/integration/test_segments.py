@@ -34,6 +34,7 @@ with lineage.start_run(seed=3) as run:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     if watched:
         run.watch(model, optimizer)
+    checks = (places / "checks").read_text() if (places / "checks").exists() else "every"
     checkpoints = Checkpoints(run, model=model, optimizer=optimizer, every_steps=4)
     begin = checkpoints.restore().step if restores else 0
     for step in range(begin, 14):
@@ -43,7 +44,10 @@ with lineage.start_run(seed=3) as run:
         loss.backward()
         optimizer.step()
         run.log({"loss": loss})
-        checkpoints.step()
+        if checks == "every":
+            checkpoints.step()
+        if checks == "ends" and step == begin + 3:
+            sys.exit(0)
         with (places / "steps").open("a") as done:
             done.write(f"{step} ")
     torch.save(model.state_dict(), places / "model.pth")
@@ -80,6 +84,7 @@ def _there(trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator
     yield
     for name in ("watched", "plain", "stubborn"):
         (trained["folder"] / name / "factor").write_text("1.0")
+        (trained["folder"] / name / "checks").unlink(missing_ok=True)
     process.wired.cache_clear()
 
 
@@ -148,6 +153,20 @@ def test_a_program_that_does_not_restore_proves_nothing(trained: dict[str, Any])
     assert (code, answer["verdict"], answer["share"]) == (3, "inconclusive", 0)
     assert "did not restore checkpoint checkpoint-00000004" in answer["segments"][0]["report"]["reason"]
     assert steps[0] == 0
+
+
+@pytest.mark.parametrize(("name", "number", "checks"), [("watched", 0, "none"), ("plain", 1, "none"), ("plain", 0, "ends")])
+def test_a_segment_without_its_last_checkpoint_is_never_identical(trained: dict[str, Any], name: str, number: int, checks: str) -> None:
+    """The program trains as before, and goes on to its end or ends well where the checkpoint should be: there is no state to compare."""
+    (trained["folder"] / name / "checks").write_text(checks)
+
+    code, answer, _ = reproduced(name, trained, "--segment", str(number), "--keep-going")
+
+    (part,) = answer["segments"]
+    wanted = f"checkpoint-0000000{4 * (number + 1)}"
+    assert (code, answer["verdict"]) == (1, "diverged")
+    assert f"the program ended without making {wanted}, with which the segment ends" in json.dumps(part["report"])
+    assert "is made" not in json.dumps(part["report"])
 
 
 def test_a_lost_checkpoint_blocks(trained: dict[str, Any]) -> None:

@@ -350,6 +350,8 @@ def test_importing_does_not_make_a_record_trusted(foreign: dict[str, Any]) -> No
     (vouched,) = check_trust(ports, run, is_vouched=True)
     assert (item.severity, vouched.severity) == ("blocker", "note")
     assert CliRunner().invoke(app, ["reproduce", run_id]).exit_code == 4
+    refused = CliRunner().invoke(app, ["calibrate", run_id, "-n", "2"])
+    assert (refused.exit_code, "repetition 1 is blocked: trust different" in refused.output) == (4, True)
     with pytest.raises(UsageError, match="an unknown key"):
         require_trust(ports, run)
     with pytest.raises(UsageError, match="an unknown key"):
@@ -358,6 +360,13 @@ def test_importing_does_not_make_a_record_trusted(foreign: dict[str, Any]) -> No
     ports = wire()
     assert check_trust(ports, run)[0].severity == "none"
     require_trust(ports, run)
+
+
+def test_calibrating_a_foreign_record_is_vouched_for(foreign: dict[str, Any]) -> None:
+    """It executes the command: nobody trusted signed the record, and the caller says yes."""
+    run_id = invoke("import", foreign["file"]).strip()
+
+    assert "largest spread" in invoke("calibrate", run_id, "-n", "2", "--yes")
 
 
 def test_vouching_does_not_help_what_was_altered(foreign: dict[str, Any], tmp_path: Path) -> None:
@@ -425,3 +434,72 @@ def test_only_an_ended_record_takes_a_signature(ports: Ports, signed: Run) -> No
     kinds = [json.loads(payload)["kind"] for payload, _ in events]
     assert kinds[-1] == "signed"
     assert kinds.index("ended") == len(kinds) - 2
+
+
+def test_a_key_that_is_trusted_no_more_does_not_vouch(foreign: dict[str, Any]) -> None:
+    """By name, or by the beginning of its id; what it signed needs --yes again."""
+    invoke("keys", "trust", foreign["key"], "--name", "colleague")
+    plan = invoke("reproduce", foreign["file"], "--plan", "--json")
+    assert plan["plan"]["blockers"] == []
+
+    told = invoke("keys", "forget", "colleague", "--json")
+
+    assert [key["name"] for key in told] == ["colleague"]
+    assert "trust different: unsigned" not in invoke("reproduce", foreign["file"], "--plan", code=4)
+    assert "an unknown key" in invoke("reproduce", foreign["file"], "--plan", code=4)
+    invoke("keys", "trust", foreign["key"], "--name", "again")
+    invoke("keys", "forget", told[0]["key"][:20])
+    assert [key["name"] for key in invoke("keys", "list", "--json") if not key["is_own"]] == []
+    with pytest.raises(NotFound):
+        invoke("keys", "forget", "again")
+
+
+def test_an_own_key_is_not_forgotten(ports: Ports) -> None:
+    """The private half cannot be had again: nothing but the user's own hand deletes it."""
+    invoke("keys", "new", "mine")
+    with pytest.raises(UsageError, match="a key of this account"):
+        invoke("keys", "forget", "mine")
+    assert [key.name for key in keyring().all()] == ["mine"]
+
+
+def test_an_encrypted_key_signs_with_its_passphrase_only(ports: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, or with another one, a run is recorded and says why it is not signed; the key's file shows nothing of it."""
+    monkeypatch.setenv("LINEAGE_KEY_PASSPHRASE", "correct horse battery")
+    made = invoke("keys", "new", "--passphrase", "--json")
+    content = Path(made["file"]).read_bytes()
+    assert b"BEGIN ENCRYPTED PRIVATE KEY" in content
+    assert b"BEGIN PRIVATE KEY" not in content
+    assert [check.words.partition(" (")[0] for check in check_signatures(ports, record())] == ["signed by 'default'"]
+
+    monkeypatch.delenv("LINEAGE_KEY_PASSPHRASE")
+    unsigned = record("without")
+    assert unsigned.signatures == ()
+    assert unsigned.state is RunState.finished
+    assert any("not signed" in note and "encrypted, and no passphrase was given" in note for note in unsigned.notes)
+    monkeypatch.setenv("LINEAGE_KEY_PASSPHRASE", "another one")
+    assert any("the passphrase does not open the key" in note for note in record("with another").notes)
+    assert [(key["is_encrypted"], key["problem"]) for key in invoke("keys", "list", "--json")] == [(True, None)]
+    assert load_pem_public_key(invoke("keys", "export").encode()) is not None
+
+    with pytest.raises(CaptureError, match="does not open"):
+        invoke("sign", unsigned.id)
+    monkeypatch.setenv("LINEAGE_KEY_PASSPHRASE", "correct horse battery")
+    assert invoke("sign", unsigned.id, "--json")["status"] == "valid"
+    found = [file for file in ports.folder.rglob("*") if file.is_file() and b"horse battery" in file.read_bytes()]
+    assert found == []
+
+
+def test_other_tools_read_an_encrypted_key(ports: Ports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """openssl opens it with the passphrase, and finds the same public half."""
+    monkeypatch.setenv("LINEAGE_KEY_PASSPHRASE", "correct horse battery")
+    made = invoke("keys", "new", "--json")
+    words = ["openssl", "pkey", "-in", made["file"], "-passin", "env:LINEAGE_KEY_PASSPHRASE", "-pubout"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == invoke("keys", "export")
+
+
+def test_without_a_terminal_no_passphrase_is_asked_for(ports: Ports) -> None:
+    """Nor is a key made that is not encrypted, though it should be."""
+    with pytest.raises(UsageError, match="nobody can be asked"):
+        invoke("keys", "new", "--passphrase")
+    assert keyring().all() == []

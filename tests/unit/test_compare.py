@@ -13,7 +13,7 @@ from lineage.model.comparison import FirstDifference, Verdict
 from lineage.model.dataset import InputRecord
 from lineage.model.plan import Ingredient, Plan, Severity
 from lineage.model.run import Artifact, MetricPoint, Run
-from lineage.model.steps import PHASES, StepDifference, StepsCompared
+from lineage.model.steps import PHASES, StepDifference, StepLogRecord, StepsCompared
 from lineage.reproduce.causes import likely_causes
 from lineage.reproduce.compare import compare_runs, verdict_of
 
@@ -131,6 +131,70 @@ def test_other_data_diverge_even_without_results() -> None:
     assert verdict(run(inputs=(one, two)), run("1", inputs=(two, one)), [], []) is Verdict.diverged
     assert verdict(run(inputs=(one,)), run("1"), series(1.0), series(1.0)) is Verdict.diverged
     assert verdict(run(inputs=(used(rows=A),)), run("1", inputs=(used(rows=B),)), series(1.0), series(1.0)) is Verdict.diverged
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [({"best": 1}, {"best": 1.0}), ({"ok": 1}, {"ok": True}), ({"zero": 0.0}, {"zero": -0.0}), ({"none": None}, {}), ({}, {"more": 1})],
+)
+def test_a_summary_is_compared_bit_for_bit(left: dict[str, Any], right: dict[str, Any]) -> None:
+    """Values that Python takes for equal are others to a program; one that is missing is not one that is null."""
+    assert verdict(run(summary=left), run("1", summary=right), series(1.0), series(1.0)) is Verdict.diverged
+    assert verdict(run(summary=left), run("1", summary=left), series(1.0), series(1.0)) is Verdict.identical
+
+
+def test_a_summary_under_the_name_of_a_metric_is_compared() -> None:
+    """The program put its best value there, which no series holds; the last value of a series counts with the series."""
+    ours, theirs = run(summary={"loss": 0.25}), run("1", summary={"loss": 0.5})
+
+    assert verdict(ours, theirs, series(1.0, 2.0), series(1.0, 2.0)) is Verdict.diverged
+    last = run(summary={"loss": 2.0}), run("1", summary={"loss": 2.0})
+    assert [change.subject for change in compare_runs(*last, series(1.0, 2.0), series(1.0, 2.0)).changes] == ["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ({"state": "finished"}, {"state": "finished", "notes": ("inside the command: ValueError: no",)}),
+        (
+            {"state": "failed", "error": "ValueError: no"},
+            {"state": "failed", "error": "the command ended with status 1", "notes": ("inside the command: OSError: full",)},
+        ),
+        ({"state": "failed", "error": "the command ended with status 3"}, {"state": "failed", "error": "the command ended with status 1"}),
+    ],
+)
+def test_another_end_is_a_difference(left: dict[str, Any], right: dict[str, Any]) -> None:
+    """Equal metrics say nothing where the programs ended in different ways."""
+    ours, theirs = run(**left), run("1", **right)
+
+    assert verdict(ours, theirs, series(1.0), series(1.0)) is Verdict.diverged
+    assert verdict(ours, run("1", **left), series(1.0), series(1.0)) is Verdict.identical
+
+
+def test_a_program_that_fails_in_the_same_way_ends_alike() -> None:
+    """The first told it itself; of the second the command's status is recorded, and what the program told is a note."""
+    ours = run(state="failed", error="ValueError: no")
+    theirs = run("1", state="failed", error="the command ended with status 1", notes=("inside the command: ValueError: no",))
+
+    assert verdict(ours, theirs, series(1.0), series(1.0)) is Verdict.identical
+
+
+def test_an_output_of_another_kind_is_another_output() -> None:
+    """A model is found by look-ups, a report is not."""
+    assert verdict(run(outputs=(made(),)), run("1", outputs=(made(kind="report"),)), [], []) is Verdict.diverged
+
+
+def test_a_step_log_that_only_one_run_has_is_a_difference() -> None:
+    """Whichever; and equal metrics do not hide it."""
+    log = StepLogRecord(steps=4, head="0", object=A)
+
+    for ours, theirs in (((log,), ()), ((), (log,))):
+        assert verdict(run(step_logs=ours), run("1", step_logs=theirs), series(1.0), series(1.0)) is Verdict.diverged
+
+
+def test_two_empty_step_logs_are_no_result() -> None:
+    """Nothing was compared."""
+    assert verdict_of(compare_runs(run(), run("1"), [], [], steps=[logs(0, 0)])) is Verdict.inconclusive
 
 
 def test_outputs_are_compared_by_content() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.detection.evaluate import Evaluation, PictureResult, evaluate, picture_result
-from pipelines.detection.pictures import chosen, pictures_sheet
+from pipelines.detection.pictures import boxed_picture, chosen, pictures_sheet
 from pipelines.detection.reports import class_table, picture_table
 from pipelines.detection.transforms import MEAN, STD
 
@@ -156,3 +156,14 @@ def test_classes_are_listed_by_name() -> None:
     assert float(car["corrected_iou"]) == pytest.approx((1 + 0 + 0.25) / 3, abs=1e-6)
     assert 0 < float(car["AP"]) < 1
     assert list(bus.values()) == ["bus", "0", "0", "0", "", "", "", ""]
+
+
+def test_pictures_for_trackers_hold_pixels_and_boxes_of_both_kinds() -> None:
+    """What a tracker draws is in pixels of the picture that the model saw, before normalisation; only detections have scores."""
+    shown = boxed_picture(result(7, [[10, 20, 60, 70]], [[12, 20, 60, 72]], score=0.75), tensor(0.4, width=100, height=80))
+
+    assert shown.pixels.shape == (80, 100, 3)
+    assert set(shown.pixels.reshape(-1).tolist()) == {round(0.4 * 255)}
+    assert [(box.corners, box.label, box.score) for box in shown.boxes["truth"]] == [((10, 20, 60, 70), 1, None)]
+    assert [(box.corners, box.label, box.score) for box in shown.boxes["predictions"]] == [((12, 20, 60, 72), 1, 0.75)]
+    assert "row 7" in str(shown.caption)

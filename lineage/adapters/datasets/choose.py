@@ -11,10 +11,11 @@ import importlib.util
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lineage.adapters.datasets.dvc_place import SCHEME, roots_around
+from lineage.adapters.datasets.dvc_place import SCHEME, pipelines_with_folders, roots_around
 from lineage.adapters.datasets.folder import FolderBackend, is_folder_commit
 from lineage.errors import MissingExtra, UsageError
 from lineage.model.dataset import DatasetVersion, LogManifest, View, local_path
@@ -104,24 +105,24 @@ class ChoosingBackend:
         """Save a query's rows under a name, where the technology can."""
         return self._at(uri).save_view(uri, query, name, message)
 
-    def write(self, uri: str, columns: Sequence[Column], *, source: Mapping[str, Any]) -> DatasetWriter:
+    def write(self, uri: str, columns: Sequence[Column], *, source: Mapping[str, Any], job: str | None = None) -> DatasetWriter:
         """Create a dataset in Deep Lake; tracked data and ``dvc://`` are not written to."""
         kind = self.kind_of(uri)
-        return self._of_kind("dvc" if kind == "dvc" else "deeplake").write(uri, columns, source=source)
+        return self._of_kind("dvc" if kind == "dvc" else "deeplake").write(uri, columns, source=source, job=job)
 
 
 def is_tracked(path: Path) -> bool:
     """Whether DVC tracks a path, or a folder that it lies in, by what is in the work tree; without importing DVC.
 
-    An output of a stage with a working folder of its own (``wdir``) is not seen: address it as ``dvc://…``. A repository that is not under
-    git has no revisions: its data are plain files.
+    Only where some stage has a working folder of its own (``wdir``) DVC itself is asked, if it is installed: paths in its lock are relative
+    to that folder, which may be a template. A repository that is not under git has no revisions: its data are plain files.
     """
     real, root, git_root = roots_around(path)
     if root is None or git_root is None:
         return False
     for place in (real, *real.parents):
         if place == root:
-            return False
+            return _tracked_elsewhere(root, real)
         if os.path.isfile(f"{place}.dvc"):
             return True
         for folder in place.parents:
@@ -130,6 +131,30 @@ def is_tracked(path: Path) -> bool:
             if folder == root:
                 break
     return False
+
+
+def _tracked_elsewhere(root: Path, real: Path) -> bool:
+    """Whether a path is, or lies in, an output of a stage with a working folder of its own."""
+    files = pipelines_with_folders(root)
+    if not files or importlib.util.find_spec("dvc") is None:
+        return False
+    looks = tuple((str(file), _looks(file), _looks(file.with_name("dvc.lock"))) for file in files)
+    return any(real.is_relative_to(out) for out in _outputs_by_dvc(root, looks))
+
+
+def _looks(file: Path) -> tuple[int, int]:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=8)
+def _outputs_by_dvc(root: Path, looks: tuple[Any, ...]) -> tuple[str, ...]:
+    # DVC takes a tenth of a second and more to look; ``looks`` changes with the files that decide what it would say.
+    found: tuple[str, ...] = importlib.import_module("lineage.adapters.datasets.dvc").local_outputs(root)
+    return found
 
 
 def locked_outputs(folder: Path) -> set[str]:

@@ -157,9 +157,9 @@ class DeepLakeBackend:
             )
         return saved
 
-    def write(self, uri: str, columns: Sequence[Column], *, source: Mapping[str, Any]) -> DeepLakeWriter:
+    def write(self, uri: str, columns: Sequence[Column], *, source: Mapping[str, Any], job: str | None = None) -> DeepLakeWriter:
         """Create a dataset, or continue an interrupted upload."""
-        return DeepLakeWriter(uri, columns, source)
+        return DeepLakeWriter(uri, columns, source, job)
 
 
 def _not_empty(rows: Rows, query: str, version: DatasetVersion) -> Rows:

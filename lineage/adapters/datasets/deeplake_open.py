@@ -10,7 +10,7 @@ from typing import Any
 import deeplake
 
 from lineage.adapters.datasets.deeplake_fork import GATE
-from lineage.adapters.datasets.deeplake_reach import check_reachable
+from lineage.adapters.datasets.deeplake_reach import CREDENTIALS_HINT, check_reachable, may_have_credentials
 from lineage.errors import Conflict, InvalidQuery, LineageError, NotFound, Unavailable
 from lineage.model.dataset import DatasetVersion, local_path
 from lineage.model.secrets import redact_text
@@ -19,7 +19,17 @@ from lineage.model.source import Column
 UNCOMMITTED = "9999999999vzzzzzzzz"
 """What Deep Lake gives as version of a handle with changes that were not committed."""
 
-_REFUSALS = ("Permission denied", "Read-only file system", "AccessDenied", "Access Denied", "Forbidden", "Operation not permitted")
+_REFUSALS = (
+    "Permission denied",
+    "Read-only file system",
+    "AccessDenied",
+    "Access Denied",
+    "Access denied",
+    "Forbidden",
+    "Operation not permitted",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+)
 _SLICED, _DENSE = 8, 8
 """From so many rows on a slice is read, when it holds at most so many times the rows that are asked for."""
 _KINDS = {"Image": "image", "ClassLabel": "class_labels", "Text": "text"}
@@ -77,6 +87,8 @@ def _not_permitted(uri: str, error: Exception) -> Unavailable | None:
     """The error to raise when storage refused: the query or the name is not what is wrong then."""
     if not any(words in str(error) for words in _REFUSALS):
         return None
+    if uri.startswith("s3://") and not may_have_credentials():
+        return Unavailable(f"no permission at {uri}, and no credentials were found: {_first_line(error)}", hint=CREDENTIALS_HINT)
     return Unavailable(
         f"no permission at {uri}: {_first_line(error)}",
         hint="saving a view or uploading needs to write there, everything else to read; ask its owner, or work on a copy",

@@ -20,6 +20,14 @@ from lineage.model.secrets import redact_text
 _PATIENCE_S = 5.0
 _TRUSTED_S = 60.0
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+CREDENTIALS_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; they are never recorded"
 _answered: dict[tuple[SplitResult, str], float] = {}
 
 
@@ -30,7 +38,8 @@ def check_reachable(uri: str) -> None:
 
     Raises:
         NotFound: There is no such bucket.
-        Unavailable: The folder may not be listed, or no server answers within 5 s.
+        Unavailable: The folder may not be listed, no server answers within 5 s, or the bucket is closed to strangers and there are no
+            credentials.
     """
     folder = local_path(uri)
     if folder is not None:
@@ -47,9 +56,28 @@ def check_reachable(uri: str) -> None:
             f"{server.hostname}:{_port(server)}, where {shown} is kept, cannot be reached: {error}",
             hint="check the network; AWS_ENDPOINT_URL and AWS_REGION say which server is asked",
         ) from error
-    if _status(server, bucket) == HTTPStatus.NOT_FOUND:
+    status = _status(server, bucket)
+    if status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED) and not may_have_credentials():
+        raise Unavailable(f"{shown}: the bucket is closed to strangers, and no credentials were found", hint=CREDENTIALS_HINT)
+    if status == HTTPStatus.NOT_FOUND:
         raise NotFound("bucket", bucket.rpartition("@")[2], detail=f"{server.hostname} does not know it, asked for {shown}")
     _answered[server, bucket] = time.monotonic()
+
+
+def may_have_credentials() -> bool:
+    """Whether something on this machine may say who is asking ``s3://``: a variable, a file, or the role of an EC2 machine."""
+    if any(os.environ.get(name) for name in _CREDENTIALS):
+        return True
+    named = {"AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials", "AWS_CONFIG_FILE": "~/.aws/config"}
+    if any(Path(os.environ.get(name, usual)).expanduser().is_file() for name, usual in named.items()):
+        return True
+    if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+        return False
+    try:
+        # The machine's maker is asked, not the network: elsewhere nobody answers at the address of the role, for many seconds.
+        return "amazon" in Path("/sys/class/dmi/id/sys_vendor").read_text(encoding="utf-8", errors="replace").lower()
+    except OSError:
+        return True  # cannot be known
 
 
 def _check_folder(uri: str, folder: Path) -> None:

@@ -142,9 +142,22 @@ class DvcBackend:
         """Refused: DVC has no views."""
         raise UsageError(f"{uri} is tracked by DVC, which keeps no saved views", hint="give the pattern as query to use_dataset")
 
-    def write(self, uri: str, columns: Sequence[Column], *, source: Mapping[str, Any]) -> DatasetWriter:
+    def write(self, uri: str, columns: Sequence[Column], *, source: Mapping[str, Any], job: str | None = None) -> DatasetWriter:
         """Refused: data are added with DVC itself."""
         raise UsageError(f"{uri} is tracked by DVC and is only read", hint="add data with `dvc add`, or upload to another address")
+
+
+def local_outputs(root: Path) -> tuple[str, ...]:
+    """Paths of all outputs in the work tree of a DVC repository that DVC keeps, and of which it knows an MD5.
+
+    Raises:
+        Unavailable: DVC cannot read the repository.
+    """
+    try:
+        with Repo(str(root)) as repo:
+            return tuple(sorted(out.fs_path for out in repo.index.outs if out.protocol == "local" and out.hash_info))
+    except (DvcException, SCMError) as error:
+        raise Unavailable(f"DVC could not read {root}: {_first_line(error)}") from error
 
 
 def _version(place: Place, branch: str, sha: str, rows: int) -> DatasetVersion:

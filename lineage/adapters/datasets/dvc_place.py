@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,16 @@ def roots_around(path: Path) -> tuple[Path, Path | None, Path | None]:
     dvc_root = next((folder for folder in real.parents if os.path.isdir(folder / ".dvc")), None)
     above = () if dvc_root is None else (dvc_root, *dvc_root.parents)
     return real, dvc_root, next((folder for folder in above if os.path.exists(folder / ".git")), None)
+
+
+def pipelines_with_folders(root: Path) -> list[Path]:
+    """Files ``dvc.yaml`` of a DVC repository, known to git or not ignored, in which a stage names its working folder."""
+    try:
+        listed = git_says(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "dvc.yaml", "*/dvc.yaml")
+    except Unavailable:
+        return []
+    files = [root / name for name in sorted(set(listed.split("\0"))) if name]
+    return [file for file in files if file.is_file() and re.search(rb"\bwdir\b", file.read_bytes())]
 
 
 def revision_of(place: Place, branch: str | None, commit_id: str | None) -> tuple[str, str]:

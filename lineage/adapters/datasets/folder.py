@@ -123,7 +123,7 @@ class FolderBackend:
         """Refused: nothing is written into a folder that is recorded."""
         raise UsageError(f"{uri} is a plain folder and keeps no saved views", hint="give the pattern as query to use_dataset")
 
-    def write(self, uri: str, columns: Sequence[Column], *, source: Mapping[str, Any]) -> DatasetWriter:
+    def write(self, uri: str, columns: Sequence[Column], *, source: Mapping[str, Any], job: str | None = None) -> DatasetWriter:
         """Refused: nothing is written into a folder that is recorded."""
         raise UsageError(f"{uri} is a plain folder and is only read", hint="upload to an address where there is nothing yet")
 

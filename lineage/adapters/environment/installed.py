@@ -26,20 +26,27 @@ _Told = tuple[str, str | None]
 _LARGE_BYTES = 16 << 20
 
 
-def altered_files(cache: Path | None, files: Sequence[str] | None) -> list[AlteredInstalled]:
+def loaded_files(files: Sequence[str]) -> list[str]:
+    """Those files that belong to installed packages, and libraries that this process mapped, relative to the folder of the packages."""
+    found = {file[len(root) :] for file in (*files, *_mapped_libraries()) if (root := _root_of(file)) is not None}
+    return sorted(path for path in found if path.isascii() or path.encode("utf-8", "replace").decode() == path)
+
+
+def altered_files(cache: Path | None, files: Sequence[str] | None, known: Sequence[str] = ()) -> list[AlteredInstalled]:
     """Files that are not what was installed, or that no package lists.
 
     Args:
         cache: Folder for what was found; ``None`` for none.
         files: Loaded by this process; libraries that it mapped are added. ``None``: those that the cache knows, in folders of this
             process's module path.
+        known: Without ``files``: more paths, relative to such a folder.
 
     Raises:
         OSError: A file cannot be read.
     """
     found: list[AlteredInstalled] = []
     if files is None:
-        roots = {os.path.join(folder, ""): set[str]() for folder in dict.fromkeys(os.path.abspath(entry) for entry in sys.path)}
+        roots = {os.path.join(folder, ""): set(known) for folder in dict.fromkeys(os.path.abspath(entry) for entry in sys.path)}
     else:
         roots = {}
         for file in (*files, *_mapped_libraries()):
@@ -95,9 +102,9 @@ class _Folder:
         self._listing = digest_of_json(_lists(root)) if os.path.isdir(root) else ""
 
     def altered(self, paths: Iterable[str], *, adds: bool) -> list[AlteredInstalled]:
-        """Those of some files that are not what was installed; without ``adds``, of all known ones."""
+        """Those of some files that are not what was installed; without ``adds``, of all known ones, too."""
         known = self._known()
-        chosen = list(paths) if adds else list(known)
+        chosen = list(paths) if adds else sorted({*known, *paths})
         facts: dict[str, list[Any]] = {}
         unknown: list[str] = []
         for path in chosen:
@@ -135,7 +142,9 @@ class _Folder:
             return {}
         try:
             kept = json.loads(self._file.read_bytes())
-            return dict(kept["files"]) if kept["listing"] == self._listing else {}
+            files = dict(kept["files"])
+            # After an installation the files are still those that runs load; what they have to be is another matter.
+            return files if kept["listing"] == self._listing else {path: [None, None, None, None, "same", None] for path in files}
         except (OSError, ValueError, LookupError, TypeError):
             return {}  # not there, or torn: it is a cache
 

@@ -67,11 +67,17 @@ class LocalEnvironmentProbe:
             gpu_driver=_gpu_driver(),
         )
 
-    def altered(self, files: Sequence[str] | None = None) -> list[AlteredInstalled]:
+    def loaded(self, files: Sequence[str]) -> list[str]:
+        """Loaded files of installed packages; see :class:`lineage.ports.EnvironmentProbe`."""
+        from lineage.adapters.environment.installed import loaded_files
+
+        return loaded_files(files)
+
+    def altered(self, files: Sequence[str] | None = None, *, known: Sequence[str] = ()) -> list[AlteredInstalled]:
         """Loaded files that are not what was installed; see :class:`lineage.ports.EnvironmentProbe`."""
         from lineage.adapters.environment.installed import altered_files  # at a run's end, not at its start
 
-        return altered_files(self._cache, files)
+        return altered_files(self._cache, files, known)
 
     def pack(self, name: str, environment: Environment, without: str | None, folder: Path) -> Path:
         """An installed package as a wheel; see :class:`lineage.ports.EnvironmentProbe`."""
@@ -127,7 +133,11 @@ class RebuiltEnvironmentProbe:
         names = ("python", "implementation", "executable", "packages", "digest", "sources")
         return self._here.describe().model_copy(update={name: getattr(self._environment, name) for name in names})
 
-    def altered(self, files: Sequence[str] | None = None) -> list[AlteredInstalled]:
+    def loaded(self, files: Sequence[str]) -> list[str]:
+        """As the probe of this process."""
+        return self._here.loaded(files)
+
+    def altered(self, files: Sequence[str] | None = None, *, known: Sequence[str] = ()) -> list[AlteredInstalled]:
         """None: it was compared when it was chosen, and its own process looks again."""
         return []
 

@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from lineage.adapters.environment.built import Manifest, apply_altered, describe_built, read_manifest, verified, write_manifest
 from lineage.adapters.environment.local import RebuiltEnvironmentProbe
 from lineage.adapters.environment.uv_program import call_uv, complaint, pip_is_configured
+from lineage.adapters.environment.wheelhouse import Wheelhouse, make_wheels, placed_wheels, this_platform
 from lineage.adapters.environment.wheels import pack_installed
 from lineage.errors import CaptureError, Conflict, IntegrityError, Unavailable
 from lineage.model.environment import Environment, Lock, LockedPackage
@@ -40,6 +42,7 @@ class UvEnvironmentBuilder:
         self._folder = folder
         self._objects = objects
         self._probe = probe
+        self._wheelhouse = Wheelhouse(folder / ".wheels")
 
     def program(self) -> str:
         """uv and its version."""
@@ -74,15 +77,41 @@ class UvEnvironmentBuilder:
                 for name, item in lock.packages.items()
                 if item.wheel is not None and not self._objects.has(item.wheel.digest)
             ]
+            held = self._wheelhouse.held(lock)
+            files |= {name: str(file) for name, file in held.items()}
             left = {name: item for name, item in lock.packages.items() if name not in files and item.address is None}
             missing = self._missing(left, python, aside, ("--offline",))
             wanted = {name: item for name, item in missing.items() if not self._is_here(name, item)}
-            addressed = any(item.address is not None and item.wheel is None for item in lock.packages.values())
+            addressed = any(item.address is not None and name not in files for name, item in lock.packages.items())
             downloads = addressed or bool(wanted)
             for as_pip in (False, True) if pip_is_configured() else (False,):
                 wanted = self._missing(wanted, python, aside, (), as_pip=as_pip)
             problems += [f"{name} {item.version}: no index has it, and no copy is kept" for name, item in wanted.items()]
-            return Buildable(tuple(problems), downloads=downloads)
+            useless = [
+                f"{count} wheels that came with a bundle are for {other}, this is {this_platform()}: they cannot be used"
+                for other, count in self._wheelhouse.elsewhere(lock).items()
+            ]
+            problems += useless if problems else []
+            notes = [f"{len(held)} wheels came with a bundle, for {this_platform()}"] if held else []
+            notes += [] if problems else useless
+            return Buildable(tuple(problems), downloads=downloads, notes=tuple(notes))
+
+    def wheels(self, lock: Lock, folder: Path) -> tuple[dict[str, Path], list[str]]:
+        """A wheel of each package, of this environment, of a rebuilt one, or of a bundle's; and what has none."""
+        _check_words(lock)
+        built = self.find(lock)
+        sites: list[Path | None] = [None]
+        if built is not None:
+            sites += sorted(built.python.parents[1].glob("lib/*/site-packages"))
+        return make_wheels(lock, self._wheelhouse.held(lock), sites, folder)
+
+    def platform(self) -> str:
+        """System and processor of this machine."""
+        return this_platform()
+
+    def take_wheel(self, name: str, record: str, platform: str, file: str, content: IO[bytes], size: int) -> None:
+        """Keep a wheel that came with a bundle."""
+        self._wheelhouse.keep(name, record, platform, file, content, size)
 
     def build(self, lock: Lock) -> BuiltEnvironment:
         """Build it aside, compare it with the lock, and keep it."""
@@ -147,9 +176,10 @@ class UvEnvironmentBuilder:
         done = call_uv(["venv", "--relocatable", "--no-project", "--python", python, str(made)], aside, _LOOK_S)
         if done.returncode != 0:
             raise Unavailable(f"uv cannot make an environment: {complaint(done)}")
-        packages = {name: item for name, item in lock.packages.items() if item.wheel is None and item.address is None}
+        held = placed_wheels(self._wheelhouse.held(lock), lock, aside)
+        packages = {name: item for name, item in lock.packages.items() if item.wheel is None and item.address is None and name not in held}
         missing = self._missing(packages, python, aside, ("--offline",))
-        wheels = {name: self._kept_wheel(name, item, aside) for name, item in lock.packages.items() if item.wheel is not None}
+        wheels = held | {name: self._kept_wheel(name, item, aside) for name, item in lock.packages.items() if item.wheel is not None}
         for name, item in missing.items():
             if self._is_here(name, item):
                 try:

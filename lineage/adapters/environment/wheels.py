@@ -62,8 +62,10 @@ def is_loaded(name: str) -> bool:
     return any(top in sys.modules for top in tops)
 
 
-def pack(distribution: metadata.Distribution, source: PackageSource | None, without: str | None, folder: Path) -> Path:
-    """Make a wheel of a distribution; see :func:`pack_installed`."""
+def pack(
+    distribution: metadata.Distribution, source: PackageSource | None, without: str | None, folder: Path, *, most_bytes: int = _MOST_BYTES
+) -> Path:
+    """Make a wheel of a distribution, of at most so many bytes of files; see :func:`pack_installed`."""
     name = distribution.metadata["Name"]
     rows = [row for row in csv.reader((distribution.read_text("RECORD") or "").splitlines()) if len(row) == 3]
     info = next((row[0].partition("/")[0] for row in rows if row[0].endswith(".dist-info/WHEEL")), None)
@@ -81,15 +83,15 @@ def pack(distribution: metadata.Distribution, source: PackageSource | None, with
         file = Path(str(distribution.locate_file(path)))
         size_bytes += _size(file, name)
         members[place] = (file, _script(file) if place.startswith(f"{info.removesuffix('.dist-info')}.data/scripts/") else None)
-        if size_bytes > _MOST_BYTES:
+        if size_bytes > most_bytes:
             break
         if hashed.startswith("sha256=") and members[place][1] is None and _hash(file.read_bytes()) != hashed.rstrip("="):
             raise CaptureError(f"package {name}: {path} is not the file that was installed")
     for path, file in _editable_code(source, without) if is_editable and source is not None else ():
         size_bytes += _size(file, name)
         members[path] = (file, None)
-    if size_bytes > _MOST_BYTES:
-        raise CaptureError(f"package {name} has more than {_MOST_BYTES >> 20} MiB of files")
+    if size_bytes > most_bytes:
+        raise CaptureError(f"package {name} has more than {most_bytes >> 20} MiB of files")
     parts = [list(dict.fromkeys(part)) for part in zip(*(tag.split("-") for tag in tags), strict=True)]
     wheel = folder / f"{info.removesuffix('.dist-info')}-{'-'.join('.'.join(part) for part in parts)}.whl"
     _write(wheel, info, members)

@@ -59,7 +59,7 @@ class SqlRunStore:
             if after.id != run_id:
                 raise Conflict(f"the record of run {after.id[:12]} cannot be stored as that of {run_id[:12]}")
             environment = None if after.environment is None else self._environments.keep(execute, after.environment)
-            payload = _payload(event, environment)
+            payload = event_text(event, environment)
             last = execute("SELECT number, digest FROM events WHERE run_id = ? ORDER BY number DESC LIMIT 1", (run_id,))
             number, previous = (last[0][0] + 1, last[0][1]) if last else (0, None)
             execute(
@@ -82,7 +82,7 @@ class SqlRunStore:
             None if run.ended_at is None else instant(run.ended_at),
             run.fingerprint,
             run.reproduces,
-            _json(_dump(run, environment)),
+            json_text(run_facts(run, environment)),
             run.id,
         )
         columns = ("name", "project", "run_group", "job_type", "state", "started_at", "ended_at", "fingerprint", "reproduces", "document")
@@ -217,7 +217,7 @@ class SqlRunStore:
                 self._write_index(execute, before, after)
             before = after
         if after is not None:
-            if after.metrics_digest is not None and (found := _points_digest(execute, run_id)) != after.metrics_digest:
+            if after.metrics_digest is not None and (found := points_digest(execute, run_id)) != after.metrics_digest:
                 raise IntegrityError(f"metrics of run {run_id[:12]}", expected=after.metrics_digest, found=found or "none")
             environment = None if after.environment is None else self._environments.keep(execute, after.environment)
             self._write_document(execute, after, environment, is_new=known == 0)
@@ -249,7 +249,7 @@ class SqlRunStore:
     def metrics_digest(self, run_id: str) -> str | None:
         """Digest over the stored points; read in parts, a long run has millions."""
         with self._database.reading() as execute:
-            return _points_digest(execute, run_id)
+            return points_digest(execute, run_id)
 
     def _parse(self, execute: Execute, document: str, run_id: str) -> Run:
         def find_environment(digest: str) -> Environment:
@@ -266,7 +266,8 @@ class SqlRunStore:
             ) from error
 
 
-def _points_digest(execute: Execute, run_id: str) -> str | None:
+def points_digest(execute: Execute, run_id: str) -> str | None:
+    """Digest over the stored metric points of a run; ``None`` without any."""
     digest, after = hashlib.sha256(), -1
     while found := execute(
         "SELECT number, step, at, payload FROM metrics WHERE run_id = ? AND number > ? ORDER BY number LIMIT ?",
@@ -278,18 +279,21 @@ def _points_digest(execute: Execute, run_id: str) -> str | None:
     return None if after < 0 else f"sha256:{digest.hexdigest()}"
 
 
-def _payload(event: Event, environment: str | None) -> str:
+def event_text(event: Event, environment: str | None) -> str:
+    """An event as it is kept, with its run's environment by digest."""
     if not isinstance(event, Started):
         return event.model_dump_json()
-    return _json(event.model_dump(exclude={"run"}) | {"run": _dump(event.run, environment)})
+    return json_text(event.model_dump(exclude={"run"}) | {"run": run_facts(event.run, environment)})
 
 
-def _dump(run: Run, environment: str | None) -> dict[str, Any]:
+def run_facts(run: Run, environment: str | None) -> dict[str, Any]:
+    """A record as it is kept, with its environment by digest."""
     # By digest: see Environments.
     return run.model_dump(exclude={"environment", "duration_s", "fingerprint"}) | {"environment": environment}
 
 
-def _json(value: dict[str, Any]) -> str:
+def json_text(value: dict[str, Any]) -> str:
+    """JSON as records are kept in."""
     # As the model's own dump spells it: no number of JSON stands for one that is not finite.
     return to_json(value, inf_nan_mode="null").decode()
 
@@ -307,6 +311,9 @@ def _select(query: RunQuery) -> tuple[str, list[Any]]:
         if value is not None:
             conditions.append(f"{column} = ?")
             parameters.append(value)
+    if query.mentions is not None:
+        conditions.append("r.document LIKE ? ESCAPE '!'")
+        parameters.append(f"%{query.mentions.replace('!', '!!').replace('_', '!_').replace('%', '!%')}%")
     for tables, columns in (
         (
             ("run_inputs",),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from lineage.model.source import Column
+from pipelines.data.export.coco_own import OWN, read_own
 from pipelines.data.export.columns import IGNORED_REGIONS, ChosenColumns, choose_columns
 from pipelines.data.export.notes import write_note
 from pipelines.data.export.numbers import plain_numbers
@@ -27,7 +29,9 @@ class CocoExporter:
     VisDrone's ignored regions are no class: they have category 0 and ``iscrowd`` 1, so that training code leaves them out, evaluation
     gives them no average, and nothing is lost; VisDrone's other classes keep their official ids. Boxes are written as they are, also those
     without area or past the border. Each annotation has its truncation, occlusion and score, and each picture its ``sample_id`` and
-    ``sequence``, under these names where the dataset has them. ``segmentation`` is empty. The same rows give the same bytes.
+    ``sequence``, under these names where the dataset has them. Columns ``iscrowd``, ``area`` and ``segmentation``, as the importer of this
+    layout makes them, are written as they are; without them the area is the box's and ``segmentation`` is empty. The same rows give the
+    same bytes.
     """
 
     name = "coco"
@@ -42,6 +46,10 @@ class CocoExporter:
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Path]:
         chosen = choose_columns(columns, self.name)
+        own = tuple(name for name in OWN if name in chosen.others and columns[name].kind == OWN[name])
+        chosen = replace(chosen, others=tuple(name for name in chosen.others if name not in own))
+        kept: deque[dict[str, Any]] = deque()
+        rows = _noting(rows, own, kept)
         numbers = chosen.class_numbers()
         counts: Counter[str] = Counter(boxes=0, boxes_of_ignored_regions=0, names_changed=0, pictures_that_readers_turn=0)
         pictures: list[Path] = []
@@ -59,7 +67,8 @@ class CocoExporter:
                 highest = max([highest, *labels])
                 ignored = [chosen.is_ignored_region(label) for label in labels]
                 ids = [_IGNORED_ID if skip else numbers.get(label, label) + 1 for label, skip in zip(labels, ignored, strict=True)]
-                for item in _annotations(row, len(pictures), ids, ignored):
+                said = read_own(kept.popleft(), own, len(labels), row.place)
+                for item in _annotations(row, len(pictures), ids, ignored, said):
                     counts["boxes"] += 1
                     _write_item(out, {**item, "id": counts["boxes"]}, counts["boxes"] == 1)
                 counts["boxes_of_ignored_regions"] += sum(ignored)
@@ -82,6 +91,12 @@ _INFO = {
 }
 
 
+def _noting(rows: Iterable[Mapping[str, Any]], names: Iterable[str], kept: deque[dict[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for row in rows:
+        kept.append({name: row[name] for name in names})
+        yield row
+
+
 def _picture(row: WrittenRow, number: int) -> dict[str, Any]:
     facts: dict[str, Any] = {name: row.texts[name] for name in ("sample_id", "sequence") if name in row.texts}
     if row.is_renamed and "filename" in row.texts:
@@ -89,7 +104,9 @@ def _picture(row: WrittenRow, number: int) -> dict[str, Any]:
     return {**facts, "file_name": row.picture.name, "height": row.header.height, "id": number, "width": row.header.width}
 
 
-def _annotations(row: WrittenRow, picture: int, ids: list[int], ignored: list[bool]) -> Iterable[dict[str, Any]]:
+def _annotations(
+    row: WrittenRow, picture: int, ids: list[int], ignored: list[bool], said: Mapping[str, list[Any]]
+) -> Iterable[dict[str, Any]]:
     boxes = plain_numbers(row.objects.boxes)
     attributes = {name: plain_numbers(values) for name, values in row.objects.attributes.items()}
     for i, box in enumerate(boxes):
@@ -101,6 +118,7 @@ def _annotations(row: WrittenRow, picture: int, ids: list[int], ignored: list[bo
             "image_id": picture,
             "iscrowd": int(ignored[i]),
             "segmentation": [],
+            **{name: values[i] for name, values in said.items() if values[i] is not None},
         }
 
 

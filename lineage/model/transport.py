@@ -1,0 +1,105 @@
+"""How records travel between a service and its clients. What was written travels letter by letter: chains are over spellings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lineage.model.digest import Digest
+from lineage.model.run import MetricPoint, RunState
+
+MOST_RUNS = 200
+MOST_POINTS = 5_000
+
+PointText = tuple[Annotated[int, Field(ge=-(2**63), lt=2**63)], float, Annotated[str, Field(max_length=1 << 20)]]
+"""(step, seconds since the epoch, values as JSON in which NaN and infinities have Python's words)."""
+EventText = tuple[str, Digest]
+"""(payload text, chain digest)."""
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunTexts(_Body):
+    """Records, each as JSON with its environment by digest, and the text of every environment they name."""
+
+    runs: tuple[str, ...]
+    environments: dict[str, str]
+
+
+class Query(_Body):
+    """Which runs to list, newest first; ``None`` means any (``lineage.ports.RunQuery``)."""
+
+    project: str | None = None
+    group: str | None = None
+    job_type: str | None = None
+    state: RunState | None = None
+    dataset_uri: str | None = None
+    dataset_id: str | None = None
+    commit_id: str | None = None
+    view_id: str | None = None
+    output_digest: str | None = None
+    output_kind: str | None = None
+    reproduces: str | None = None
+    mentions: str | None = None
+    after: tuple[str, str] | None = None
+    limit: Annotated[int, Field(ge=1, le=MOST_RUNS)] = MOST_RUNS
+
+
+class PositionText(_Body):
+    """How far a record has got, and where it was taken over from, if it was."""
+
+    events: int
+    digest: str | None
+    points: int
+    origin: str | None
+
+
+class Extension(_Body):
+    """Events that go on with a record; ``again``: some of them may be there already."""
+
+    number: Annotated[int, Field(ge=0, lt=2**31)]
+    events: Annotated[tuple[EventText, ...], Field(max_length=10_000)]
+    environments: dict[Digest, str] = {}
+    again: bool = False
+
+
+class Points(_Body):
+    """Metric points that go on with those of a run."""
+
+    number: Annotated[int, Field(ge=0, lt=2**31)]
+    points: Annotated[tuple[PointText, ...], Field(max_length=MOST_POINTS)]
+    again: bool = False
+
+
+class Adoption(_Body):
+    """A whole record that was made elsewhere."""
+
+    events: tuple[EventText, ...]
+    environments: dict[Digest, str]
+    points: tuple[PointText, ...]
+    source: Annotated[str, Field(max_length=4_096)]
+
+
+class Added(_Body):
+    """Number of events or points that were new; ``null``: the record had got to another place, and nothing was added."""
+
+    added: int | None
+
+
+def point_texts(points: Iterable[MetricPoint]) -> list[PointText]:
+    """Metric points as they travel."""
+    return [(point.step, point.at, json.dumps(point.values)) for point in points]
+
+
+def points_of(texts: Sequence[PointText]) -> list[MetricPoint]:
+    """Metric points as they were sent.
+
+    Raises:
+        ValueError: One is none.
+    """
+    return [MetricPoint(step=step, at=at, values=json.loads(values)) for step, at, values in texts]

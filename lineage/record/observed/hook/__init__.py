@@ -1,0 +1,1 @@
+"""What a child of ``lineage run`` executes before its own program. This folder comes first on its ``PYTHONPATH``."""
