@@ -38,6 +38,10 @@ def _patience_s() -> float:
     return seconds
 
 
+def _token() -> str | None:
+    return os.environ.get("LINEAGE_TOKEN") or None
+
+
 def _signing_key() -> str:
     return os.environ.get("LINEAGE_SIGN") or "default"
 
@@ -47,12 +51,13 @@ class Settings:
     """What the environment says.
 
     Attributes:
-        store: ``LINEAGE_STORE``: a folder, or ``postgresql://…`` for records in PostgreSQL.
+        store: ``LINEAGE_STORE``: a folder, ``postgresql://…`` for records in PostgreSQL, or ``http://…`` for a service that keeps them.
         folder: Local folder for objects, locks, caches and workspaces (``LINEAGE_FOLDER``; the store itself when that is a folder).
         project: ``LINEAGE_PROJECT``: project of runs that name none.
         keys: ``LINEAGE_KEYS``: folder of the keys that sign records and of those that are trusted (the user's configuration folder).
         sign: ``LINEAGE_SIGN``: name of the key that signs every run when it ends, where there is such a key; ``off`` for none.
         patience_s: ``LINEAGE_WAIT``: seconds that the end of a run waits for a tracker's server (15).
+        token: ``LINEAGE_TOKEN``: bearer token for a service. Never on a command line, never printed.
         cache: ``LINEAGE_CACHE``: what is known of installed packages on this machine, whatever the store (the user's cache folder).
     """
 
@@ -63,26 +68,28 @@ class Settings:
     sign: str = field(default_factory=_signing_key)
     cache: Path = field(default_factory=_cache_folder)
     patience_s: float = field(default_factory=_patience_s)
+    token: str | None = field(default_factory=_token, repr=False)
 
 
-def load_settings(start: Path | None = None) -> Settings:
+def load_settings(start: Path | None = None, store: str | None = None) -> Settings:
     """Settings for work in ``start`` (the working folder by default).
 
-    Without ``LINEAGE_STORE`` the store is the nearest ``.lineage`` folder upwards, else one beside the repository, else one right here.
+    ``store`` stands for ``LINEAGE_STORE``. Without either the store is the nearest ``.lineage`` folder upwards, else one beside the
+    repository, else one right here.
 
     Raises:
         UsageError: ``LINEAGE_STORE`` has a form that is not known.
     """
     here = (start or Path.cwd()).absolute()
-    store = os.environ.get("LINEAGE_STORE", "")
+    store = os.environ.get("LINEAGE_STORE", "") if store is None else store
     project = os.environ.get("LINEAGE_PROJECT", "default")
-    if store.startswith(("postgresql://", "postgres://")):
+    if store.startswith(("postgresql://", "postgres://", "http://", "https://")):
         folder = os.environ.get("LINEAGE_FOLDER")
         return Settings(store, Path(folder).absolute() if folder else _default_folder(here), project)
     if "://" in store:
         raise UsageError(
             f"LINEAGE_STORE has the unknown form '{store.partition('://')[0]}://…'",
-            hint="give a folder or postgresql://user:password@host/database",
+            hint="give a folder, postgresql://user:password@host/database or http://host:port of a service",
         )
     chosen = Path(store).expanduser().absolute() if store else _default_folder(here)
     return Settings(str(chosen), chosen, project)

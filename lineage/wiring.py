@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +20,12 @@ from lineage.adapters.executors.subprocess import SubprocessExecutor
 from lineage.adapters.objects.folder import FolderObjectStore
 from lineage.adapters.signing.ed25519 import FolderKeyring
 from lineage.adapters.source.git import GitSourceControl
+from lineage.adapters.stores.continuing import ContinuingRunStore
 from lineage.adapters.stores.database import Database
 from lineage.adapters.stores.liveness import FileLiveness
 from lineage.adapters.stores.row_index import SqlRowIndex
-from lineage.adapters.stores.sql import SqlRunStore
-from lineage.errors import MissingExtra, UsageError
+from lineage.errors import LineageError, MissingExtra, NotFound, UsageError
+from lineage.model.run import Run
 from lineage.ports import (
     DatasetBackend,
     EnvironmentBuilder,
@@ -28,10 +33,14 @@ from lineage.ports import (
     EventFiles,
     Exporter,
     Importer,
+    ObjectStore,
     PastRuns,
     Pictures,
     Ports,
+    Progress,
     Remote,
+    RowIndex,
+    RunStore,
     Sender,
     Tracker,
     Watcher,
@@ -40,7 +49,13 @@ from lineage.record.steps import leavings
 from lineage.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from lineage.adapters.stores.access import SqlAccessStore
+    from lineage.adapters.stores.copying import Copied
+    from lineage.adapters.stores.spool import SpoolingRunStore
     from lineage.adapters.trackers.mlflow_past import MlflowPastRuns
+
+_SERVICE_PATIENCE_S = 5.0
+_COPY_PATIENCE_S = 60.0
 
 
 def wire(settings: Settings | None = None) -> Ports:
@@ -53,15 +68,21 @@ def wire(settings: Settings | None = None) -> Ports:
     folder = settings.folder
     is_new = not folder.exists()
     database = _database(settings)
-    objects = FolderObjectStore(folder / "objects")
+    objects: ObjectStore = FolderObjectStore(folder / "objects")
     probe = LocalEnvironmentProbe(settings.cache)
     if is_new:
         _keep_out_of_git(folder)
+    liveness = FileLiveness(folder / "locks", functools.partial(leavings, folder, objects))
+    local = ContinuingRunStore(database)
+    runs: RunStore = local
+    rows: RowIndex = SqlRowIndex(database)
+    if _is_service(settings):
+        runs, rows, objects = _spooling(settings, local, rows, objects, liveness)
     return Ports(
-        runs=SqlRunStore(database),
-        rows=SqlRowIndex(database),
+        runs=runs,
+        rows=rows,
         objects=objects,
-        liveness=FileLiveness(folder / "locks", functools.partial(leavings, folder, objects)),
+        liveness=liveness,
         datasets=functools.partial(_dataset_backend, folder),
         pictures=_pictures,
         source=GitSourceControl(),
@@ -75,6 +96,24 @@ def wire(settings: Settings | None = None) -> Ports:
         keys=keyring(settings),
         folder=folder,
     )
+
+
+def access_store(settings: Settings | None = None) -> SqlAccessStore:
+    """Access tokens and the audit log of a service over the store of these settings (the environment's by default).
+
+    Raises:
+        UsageError: The store is itself a service's.
+        Unavailable: The store cannot be opened.
+    """
+    from lineage.adapters.stores.access import SqlAccessStore
+
+    settings = settings or load_settings()
+    if settings.store.startswith(("http://", "https://")):
+        raise UsageError(
+            "LINEAGE_STORE names a service: its tokens are kept by the store behind it",
+            hint="run this where the service runs, with the LINEAGE_STORE that it has",
+        )
+    return SqlAccessStore(_database(settings))
 
 
 def keyring(settings: Settings | None = None) -> FolderKeyring:
@@ -186,9 +225,85 @@ def _database(settings: Settings) -> Database:
     if settings.store.startswith(("postgresql://", "postgres://")):
         found: Any = _load("lineage.adapters.stores.postgres", "psycopg", "postgres").PostgresDatabase(settings.store)
     else:
-        found = _load("lineage.adapters.stores.sqlite", "sqlite3", "").SqliteDatabase(Path(settings.store) / "lineage.sqlite")
+        # Runs that a service is to get wait in a file of their own: what is recorded here to stay is not among them.
+        file = settings.folder / "spool.sqlite" if _is_service(settings) else Path(settings.store) / "lineage.sqlite"
+        found = _load("lineage.adapters.stores.sqlite", "sqlite3", "").SqliteDatabase(file)
     made: Database = found
     return made
+
+
+def _is_service(settings: Settings) -> bool:
+    return settings.store.startswith(("http://", "https://"))
+
+
+def _spooling(
+    settings: Settings, local: ContinuingRunStore, rows: RowIndex, objects: ObjectStore, liveness: FileLiveness
+) -> tuple[SpoolingRunStore, RowIndex, ObjectStore]:
+    from lineage.adapters.stores.http import HttpRunStore
+    from lineage.adapters.stores.http_client import HttpClient
+    from lineage.adapters.stores.http_objects import FetchingObjectStore, HttpObjects
+    from lineage.adapters.stores.http_rows import SpoolingRowIndex
+    from lineage.adapters.stores.spool import SpoolingRunStore
+    from lineage.adapters.stores.spool_delivery import SpoolDelivery
+    from lineage.lookup.runs import settle
+
+    client = HttpClient(settings.store, settings.token, _SERVICE_PATIENCE_S)
+    lock = settings.folder / "spool.lock"
+    delivery = SpoolDelivery(local, objects, client, lock, liveness, functools.partial(settle, local, liveness))
+    runs = SpoolingRunStore(local, HttpRunStore(client), delivery, settings.patience_s)
+    return runs, SpoolingRowIndex(rows, client), FetchingObjectStore(objects, HttpObjects(client), settings.folder / "cache")
+
+
+def spool_of(ports: Ports) -> SpoolingRunStore | None:
+    """The spool before a service, where the store is one."""
+    from lineage.adapters.stores.spool import SpoolingRunStore
+
+    return ports.runs if isinstance(ports.runs, SpoolingRunStore) else None
+
+
+@contextmanager
+def copying(source: str, target: str, *, with_objects: bool, progress: Progress) -> Iterator[Iterator[Copied]]:
+    """What brings every record of one store to another: folders, ``postgresql://…`` or ``http://…``.
+
+    Raises:
+        NotFound: There is no store to copy from.
+        UsageError: An address has another form, or both are the same.
+    """
+    from lineage.adapters.stores.copying import LocalTarget, ObjectSender, copy_store
+    from lineage.adapters.stores.http import HttpRunStore
+    from lineage.adapters.stores.http_client import HttpClient
+    from lineage.adapters.stores.http_objects import FetchingObjectStore, HttpObjects
+    from lineage.record.reindex import enter_run
+
+    settings, other = (load_settings(store=address) for address in (source, target))
+    if settings.store == other.store:
+        raise UsageError("both stores are the same one", hint="lineage store copy FROM TO")
+    if "://" not in settings.store and not (Path(settings.store) / "lineage.sqlite").is_file():
+        raise NotFound("store", settings.store, hint="FROM is a folder with a lineage.sqlite in it, or an address")
+    with contextlib.ExitStack() as stack:
+        aside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lineage-copy-")))
+
+        def opened(chosen: Settings) -> tuple[RunStore, ObjectStore, Ports | HttpClient]:
+            if _is_service(chosen):
+                client = HttpClient(chosen.store, chosen.token, _COPY_PATIENCE_S)
+                stack.callback(client.close)
+                return HttpRunStore(client), FetchingObjectStore(FolderObjectStore(aside / "objects"), HttpObjects(client), aside), client
+            ports = wire(chosen)
+            stack.callback(ports.runs.close)
+            return ports.runs, ports.objects, ports
+
+        runs, objects, _ = opened(settings)
+        there, their_objects, made = opened(other)
+        sender = None
+        if with_objects:
+            sender = ObjectSender(objects, HttpObjects(made) if isinstance(made, HttpClient) else LocalTarget(their_objects))
+
+        def enter(run: Run) -> None:
+            if isinstance(made, Ports):  # a service does it by itself
+                with contextlib.suppress(LineageError):  # its objects are not there; `lineage doctor` names what is not findable
+                    enter_run(made, run)
+
+        yield copy_store(runs, there, sender, enter, progress)
 
 
 def _dataset_backend(folder: Path) -> DatasetBackend:
@@ -197,7 +312,7 @@ def _dataset_backend(folder: Path) -> DatasetBackend:
     return ChoosingBackend(folder / "cache")
 
 
-def _environments(folder: Path, objects: FolderObjectStore, probe: LocalEnvironmentProbe) -> EnvironmentBuilder:
+def _environments(folder: Path, objects: ObjectStore, probe: LocalEnvironmentProbe) -> EnvironmentBuilder:
     from lineage.adapters.environment.uv import UvEnvironmentBuilder  # not needed by a run that is recorded
 
     return UvEnvironmentBuilder(folder / "environments", objects, probe)

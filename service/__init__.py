@@ -6,8 +6,13 @@ Reading order::
     dependencies.py   what routes ask for: the ports, a run's id, a model's digest
     schemas.py        pages of compact runs, data of a run or model, series of metrics; whole records are ``lineage.model``'s own
     listing.py        filters, cursor and one page of runs: the API and the page of runs share it
-    routes/           one file for each resource under /api/v1, and /healthz
+    routes/           one file for each resource under /api/v1, and /healthz, /readyz, /metrics
     entity.py         bodies with an ETag
+    access.py         who asks, and what they may do: tokens and scopes
+    limits.py         how often, and how much at once
+    observe.py        request ids, one line of log for each request, figures for Prometheus
+    audit.py          who changed what, and who was refused
+    logs.py           the log as lines of JSON
     problems.py       every error as ``application/problem+json`` (RFC 9457): one table from error class to status
     documentation.py  OpenAPI and its page at /docs, without an outside host
     examples.py       the example record of the documentation
@@ -15,6 +20,7 @@ Reading order::
     pages.py          server-rendered pages: runs, one run, problems; with templates/ and static/
     charts.py         geometry of a metric's line chart; templates/chart.html draws it
 
-The process only reads. One thing may be written on the way: a run whose process is gone is marked as aborted, as every look-up does.
+``routes/recording.py`` and ``routes/objects.py`` are the store of clients that record to this service. Look-ups only read. One thing may be
+written on the way: a run whose process is gone is marked as aborted, as every look-up does.
 Recorded commands are never executed here.
 """

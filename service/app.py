@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.concurrency import run_in_threadpool
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from lineage.ports import Ports
-from service import documentation, guard, pages, problems
-from service.routes import diff, health, models, runs, samples
+from lineage.ports.access import AccessStore
+from service import access, documentation, guard, limits, pages, problems
+from service.audit import AuditLog
+from service.observe import Figures, observed
+from service.routes import diff, health, models, objects, recording, runs, samples
 
 _STATIC = Path(__file__).parent / "static"
 
 
-def create_app(ports: Ports, *, allowed_hosts: Collection[str] = ()) -> FastAPI:
+_RATE_PER_S = 200.0
+
+
+def create_app(
+    ports: Ports,
+    *,
+    allowed_hosts: Collection[str] = (),
+    tokens: AccessStore | None = None,
+    need_tokens: bool = False,
+    rate_per_s: float = _RATE_PER_S,
+    most_body_bytes: int = limits.MOST_BODY_BYTES,
+) -> FastAPI:
     """The service over these ports.
 
     Routes run in a pool of threads; the store is used from all of them. It is the caller's: the service does not close it.
@@ -25,11 +41,25 @@ def create_app(ports: Ports, *, allowed_hosts: Collection[str] = ()) -> FastAPI:
     Args:
         ports: Where records are, and what knows which runs are alive.
         allowed_hosts: Host names to answer under, besides ``localhost`` and bare addresses; needed behind a proxy with a name.
+        tokens: Where access tokens and the audit log are kept; without it nothing is audited. The caller's as well.
+        need_tokens: Answer nobody without a token.
+        rate_per_s: Requests a second that one token may make on average; 0 for any number.
+        most_body_bytes: Size of a request's body, at most; objects are not limited by it.
     """
+    audit, figures = None if tokens is None else AuditLog(tokens), Figures()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        if audit is not None:
+            await run_in_threadpool(audit.close)
+
     # Made without its documentation pages, whose inline script the security policy forbids; it serves Swagger UI's files.
     app: FastAPI = FastAPIOffline(
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(access.allowed)],
+        lifespan=lifespan,
         title="lineage",
         version=version("dataset-lineage"),
         summary=documentation.SUMMARY,
@@ -38,13 +68,20 @@ def create_app(ports: Ports, *, allowed_hosts: Collection[str] = ()) -> FastAPI:
             {"name": "runs", "description": "One execution of a job, and what it read, logged and made."},
             {"name": "models", "description": "From the bytes of a model back to its data."},
             {"name": "samples", "description": "From a picture, a sample or a dataset version to the runs and models that saw it."},
+            {"name": "store", "description": "Records and objects of clients that record to this service."},
             {"name": "service", "description": "The service itself."},
         ],
     )
     app.state.ports = ports
+    app.state.tokens = tokens
+    app.state.figures = figures
+    # The last one added sees a request first.
+    app.add_middleware(limits.limited, most_bytes=most_body_bytes)
+    app.add_middleware(access.authenticated, store=tokens if need_tokens else None, rate_per_s=rate_per_s)
     app.add_middleware(guard.guarded, allowed_hosts=allowed_hosts)
+    app.add_middleware(observed, figures=figures, audit=audit)
     problems.install(app, pages.problem_page, guard.HEADERS)
-    for router in (runs.router, diff.router, models.router, samples.router, health.router, pages.router):
+    for router in (runs.router, diff.router, models.router, samples.router, recording.router, objects.router, health.router, pages.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     documentation.install(app, pages.render("docs.html"))

@@ -16,6 +16,10 @@ Look-ups over recorded runs. Ids may be given by a unique prefix; times are UTC;
 
 Errors are problem documents (RFC 9457, `application/problem+json`) whose `code` is stable; [/problems](/problems) lists them.
 Lists are pages: give `next_cursor` back as `cursor`. Answers about one run carry an `ETag`.
+
+Where access tokens are needed, send `Authorization: Bearer …`: without a valid one the answer is 401, without the scope that a route needs
+403, and 429 with `Retry-After` to whoever asks too often. Reading needs the scope `read`, everything else `record` unless `x-scope` names
+another. Every answer carries `X-Request-ID`.
 """
 
 
@@ -37,6 +41,8 @@ def install(app: FastAPI, page: str) -> None:
                 routes=app.routes,
                 tags=app.openapi_tags,
             )
+            described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            described["security"] = [{"token": []}, {}]  # none is needed on this machine's own address
             app.openapi_schema = _with_problems(described)
         return app.openapi_schema
 

@@ -133,6 +133,13 @@ def run_data() -> dict[str, Any]:
     return _example(schemas.data_of(record()))
 
 
+def environment() -> dict[str, Any]:
+    """Where it ran."""
+    made = record().environment
+    assert made is not None
+    return _example(made)
+
+
 def run_metrics() -> dict[str, Any]:
     """What it logged."""
     began = _BEGAN.timestamp()

@@ -7,9 +7,10 @@ import binascii
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from lineage.errors import UsageError
 from lineage.lookup.runs import settle
@@ -38,6 +39,11 @@ class RunFilters(BaseModel):
     dataset_id: _Word = Field(None, description="Only runs that read the dataset with this id, wherever it was.")
     commit: _Word = Field(None, description="Only runs that read this commit id of a dataset. Not a git commit.")
     view: _Word = Field(None, description="Only runs that read the saved view with this id.")
+    artifact: str | None = Field(None, description="Only runs that made a file with this digest.", pattern=r"^sha256:[0-9a-f]{64}$")
+    since: AwareDatetime | None = Field(
+        None, description="Only runs that began then or later: ISO 8601, with a zone.", examples=["2026-03-14T00:00:00Z"]
+    )
+    until: AwareDatetime | None = Field(None, description="Only runs that began before: ISO 8601, with a zone.")
     cursor: _Word = Field(None, description="`next_cursor` of the page before.")
     limit: int = Field(50, ge=1, le=MOST, description="At most so many runs.")
 
@@ -65,10 +71,12 @@ def find_page(ports: Ports, filters: RunFilters) -> Page:
         dataset_id=filters.dataset_id,
         commit_id=filters.commit,
         view_id=filters.view,
-        after=None if filters.cursor is None else _parse_cursor(filters.cursor),
+        output_digest=filters.artifact,
+        after=_start(filters),
         limit=filters.limit + 1,  # one more tells whether there is a next page
     )
-    found = ports.runs.find(query)
+    # Newest first: the first run that began too early ends the list.
+    found = [*takewhile(lambda run: filters.since is None or run.started_at >= filters.since, ports.runs.find(query))]
     shown = found[: filters.limit]
     # The cursor is taken before settling: a run that leaves the filter now must not end the list early.
     next_cursor = _cursor(shown[-1]) if len(found) > filters.limit else None
@@ -83,6 +91,17 @@ def _address(text: str) -> str:
             hint="give it as the record does, for example file:///data/visdrone-train or s3://pictures/visdrone-train",
         )
     return normalise_uri(text)
+
+
+def _start(filters: RunFilters) -> tuple[str, str] | None:
+    # "Before a time" is a place in the list, as a cursor is: no id is smaller than the empty text. The lower place holds.
+    places = [] if filters.cursor is None else [_parse_cursor(filters.cursor)]
+    if filters.until is not None:
+        try:
+            places.append((filters.until.astimezone(UTC).isoformat(timespec="microseconds"), ""))
+        except OverflowError as error:
+            raise UsageError(f"until: {filters.until} cannot be told in UTC") from error
+    return min(places, default=None)
 
 
 def _cursor(last: Run) -> str:

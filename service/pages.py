@@ -60,7 +60,11 @@ def runs_page(ports: PortsOf, filters: Annotated[RunFilters, Depends(_filters)])
         states=[state.value for state in RunState],
         projects=sorted({run.project for run in page.runs}),
         job_types=sorted({run.job_type for run in page.runs}),
-        fixed={name: given[name] for name in ("group", "dataset", "dataset_id", "commit", "view", "limit") if name in given},
+        fixed={
+            name: given[name]
+            for name in ("group", "dataset", "dataset_id", "commit", "view", "artifact", "since", "until", "limit")
+            if name in given
+        },
         is_filtered=bool(without_cursor.keys() - {"limit"}),
         newest=f"/runs?{urlencode(without_cursor)}" if filters.cursor else None,
         older=f"/runs?{urlencode(without_cursor | {'cursor': page.next_cursor})}" if page.next_cursor else None,

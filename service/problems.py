@@ -26,8 +26,18 @@ from lineage.errors import (
     UncommittedData,
     UsageError,
 )
+from lineage.model.access import without_tokens
 
 MEDIA_TYPE = "application/problem+json"
+
+
+class WrongContent(IntegrityError):
+    """What a client sent is not what its digests say: the client's mistake, where the class above is the store's."""
+
+
+class UnknownDigest(IntegrityError):
+    """Nothing is kept under a digest that a client asks for: for the client, a record that names it is not whole."""
+
 
 STATUS: Mapping[type[LineageError], tuple[int, str]] = {
     LineageError: (500, "The service failed"),
@@ -39,6 +49,8 @@ STATUS: Mapping[type[LineageError], tuple[int, str]] = {
     InvalidQuery: (422, "The query cannot be answered"),
     CaptureError: (500, "Something that must be recorded cannot be"),
     UncommittedData: (409, "The dataset has uncommitted changes"),
+    UnknownDigest: (404, "Nothing is kept under this digest"),
+    WrongContent: (422, "What was sent differs from its digest"),
     IntegrityError: (500, "Something differs from its recorded digest"),
     ExecutionFailed: (500, "A command ended with an error"),
     Unavailable: (503, "Something the service needs is not there"),
@@ -48,10 +60,14 @@ STATUS: Mapping[type[LineageError], tuple[int, str]] = {
 
 HTTP_CODES: Mapping[int, tuple[str, str]] = {
     400: ("bad_request", "The request is malformed"),
+    401: ("no_access", "A valid access token is needed"),
+    403: ("not_allowed", "This is not allowed"),
     404: ("no_such_page", "There is nothing under this address"),
     405: ("method_not_allowed", "This address does not answer that method"),
+    413: ("too_large", "The request is too large"),
     421: ("unknown_host", "The service does not answer under this host name"),
     422: ("invalid_request", "A parameter is not as expected"),
+    429: ("too_many_requests", "Too many requests"),
     500: ("internal", "The service failed"),
 }
 """Errors of HTTP itself: status to code and title."""
@@ -121,19 +137,29 @@ def invalid_request(error: RequestValidationError, path: str) -> Problem:
 
 
 def _problem(status: int, code: str, title: str, detail: str, path: str, **more: Any) -> Problem:
-    return Problem(type=f"/problems#{code}", title=title, status=status, detail=detail, instance=path, code=code, **more)
+    # Somebody may have put a token where it does not belong: what was asked is repeated here, a token is not.
+    told = {name: without_tokens(value) if isinstance(value, str) else value for name, value in more.items()}
+    return Problem(
+        type=f"/problems#{code}",
+        title=title,
+        status=status,
+        detail=without_tokens(detail),
+        instance=without_tokens(path),
+        code=code,
+        **told,
+    )
 
 
 def _place(location: tuple[int | str, ...]) -> str:
     # ("query", "limit") is the parameter 'limit'; whether it stands in the path or behind '?' is plain from its name.
-    return ".".join(str(part) for part in location[1:]) or str(location[0])
+    return without_tokens(".".join(str(part) for part in location[1:]) or str(location[0]))
 
 
 def _sentence(item: Mapping[str, Any]) -> str:
     if item["type"] == "extra_forbidden":
         return "there is no such parameter"
     found = repr(item.get("input"))
-    return f"{item['msg'][:1].lower()}{item['msg'][1:]}, found {found if len(found) <= 80 else found[:79] + '…'}"
+    return without_tokens(f"{item['msg'][:1].lower()}{item['msg'][1:]}, found {found if len(found) <= 80 else found[:79] + '…'}")
 
 
 def as_json(problem: Problem) -> Response:
@@ -173,6 +199,8 @@ def install(app: FastAPI, as_page: Callable[[Request, Problem], Response], late_
         detail = "an error that nobody foresaw; the service's log has the details"
         response = answer(request, http_problem(500, detail, request.url.path))
         response.headers.update(late_headers)
+        if request_id := getattr(request.state, "request_id", None):
+            response.headers["X-Request-ID"] = request_id
         return response
 
     app.add_exception_handler(LineageError, on_lineage_error)
@@ -208,6 +236,11 @@ def _example(status: int) -> dict[str, Any]:
     samples: dict[int, Problem] = {
         400: problem_of(AmbiguousId("4f", ["4f0c2a6d4f1b", "4f9921cb07aa"]), path),
         404: problem_of(NotFound("run", "4f0c2a"), path),
+        409: problem_of(Conflict("run 4f0c2a6d4f1b is finished; nothing can be added to it any more"), path),
+        401: http_problem(401, "there is no token", path, hint="send 'Authorization: Bearer …'"),
+        403: http_problem(403, "this needs the scope 'record', the token has read", path),
+        413: http_problem(413, "the request's body is larger than 64 MiB", path),
+        429: http_problem(429, "this token makes too many requests", path),
         503: problem_of(Unavailable("the store cannot be reached", hint="check LINEAGE_STORE and the server"), "/healthz"),
     }
     field = FieldProblem(parameter="limit", message="input should be less than or equal to 200, found '1000'")

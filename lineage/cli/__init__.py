@@ -29,7 +29,9 @@ from lineage.cli import (
     run,
     serve,
     steps,
+    store,
     sync,
+    tokens,
     transfer,
     upload,
     view,
@@ -82,8 +84,10 @@ bundle.register(app)
 importing.register(app)
 transfer.register(app)
 sync.register(app)
+store.register(app)
 keys.register(app)
 serve.register(app)
+tokens.register(app)
 doctor.register(app)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lineage.cli.handing_over import hand_over_spool
 from lineage.cli.output import AsJson, print_json, progress_bars, say
 from lineage.errors import Unavailable
 from lineage.lookup.runs import find_runs, get_run
@@ -32,12 +33,13 @@ def sync(
     ] = 300.0,
     as_json: AsJson = False,
 ) -> None:
-    """Send to Weights & Biases what was recorded offline, and what its server did not take.
+    """Send to Weights & Biases what was recorded offline, and to the service of `LINEAGE_STORE=http://…` what it did not get.
 
     Done again it changes nothing: neither run nor metrics nor artifacts are there twice. A run whose W&B folder is gone is written again
     from its record. Of a folder that breaks off (a killed training) everything that can be read is sent, and that is said.
     """
     ports = wire()
+    handed = hand_over_spool(ports)
     if runs:
         found = [get_run(ports.runs, ports.liveness, name) for name in runs]
     else:
@@ -46,13 +48,13 @@ def sync(
         check_own(run, _TRACKER)
     if not found:
         if as_json:
-            print_json([])
+            print_json([asdict(item) for item in handed])
         say("done", "nothing to send: the server has every run that it was told of")
         return
     with progress_bars() as progress:
         done = send_runs(ports, sender(_TRACKER), found, limit_s=wait, again=again and bool(runs), progress=progress)
     if as_json:
-        print_json([asdict(item) for item in done])
+        print_json([*(asdict(item) for item in handed), *(asdict(item) for item in done)])
     for item in done:
         kind = {"failed": "error", "partly": "warning", "skipped": "warning"}.get(item.outcome, "done")
         rebuilt = " (its folder was gone: written again from the record)" if item.was_rebuilt else ""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from lineage.model.digest import Digest
 from lineage.model.run import MetricPoint, RunState
@@ -14,7 +14,7 @@ from lineage.model.run import MetricPoint, RunState
 MOST_RUNS = 200
 MOST_POINTS = 5_000
 
-PointText = tuple[Annotated[int, Field(ge=-(2**63), lt=2**63)], float, Annotated[str, Field(max_length=1 << 20)]]
+PointText = tuple[Annotated[int, Field(ge=-(2**63), lt=2**63)], FiniteFloat, Annotated[str, Field(max_length=1 << 20)]]
 """(step, seconds since the epoch, values as JSON in which NaN and infinities have Python's words)."""
 EventText = tuple[str, Digest]
 """(payload text, chain digest)."""
@@ -22,6 +22,10 @@ EventText = tuple[str, Digest]
 
 class _Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# No database keeps NUL in a text.
+_Name = Annotated[str, Field(max_length=4_096, pattern=r"^[^\x00]*$")]
 
 
 class RunTexts(_Body):
@@ -34,19 +38,19 @@ class RunTexts(_Body):
 class Query(_Body):
     """Which runs to list, newest first; ``None`` means any (``lineage.ports.RunQuery``)."""
 
-    project: str | None = None
-    group: str | None = None
-    job_type: str | None = None
+    project: _Name | None = None
+    group: _Name | None = None
+    job_type: _Name | None = None
     state: RunState | None = None
-    dataset_uri: str | None = None
-    dataset_id: str | None = None
-    commit_id: str | None = None
-    view_id: str | None = None
-    output_digest: str | None = None
-    output_kind: str | None = None
-    reproduces: str | None = None
-    mentions: str | None = None
-    after: tuple[str, str] | None = None
+    dataset_uri: _Name | None = None
+    dataset_id: _Name | None = None
+    commit_id: _Name | None = None
+    view_id: _Name | None = None
+    output_digest: _Name | None = None
+    output_kind: _Name | None = None
+    reproduces: _Name | None = None
+    mentions: _Name | None = None
+    after: tuple[_Name, _Name] | None = None
     limit: Annotated[int, Field(ge=1, le=MOST_RUNS)] = MOST_RUNS
 
 
@@ -82,7 +86,27 @@ class Adoption(_Body):
     events: tuple[EventText, ...]
     environments: dict[Digest, str]
     points: tuple[PointText, ...]
-    source: Annotated[str, Field(max_length=4_096)]
+    source: _Name
+
+
+class RowQuestion(_Body):
+    """A question to the row index (``lineage.ports.RowIndex``); each uses some of these.
+
+    Attributes:
+        values: View keys, run ids or digests.
+        space: Numbering of rows.
+        rows: In that space.
+        kind: What ``key`` is of.
+        key: First eight bytes of a digest as a number.
+        replaced: Also files that were replaced later.
+    """
+
+    values: Annotated[tuple[_Name, ...], Field(max_length=100_000)] = ()
+    space: _Name = ""
+    rows: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**62)], ...], Field(max_length=100_000)] = ()
+    kind: Literal["picture", "sample"] = "picture"
+    key: Annotated[int, Field(ge=0, lt=2**64)] = 0
+    replaced: bool = False
 
 
 class Added(_Body):

@@ -1,8 +1,11 @@
-"""``/healthz``."""
+"""``/healthz``, ``/readyz`` and ``/metrics``."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.dependencies import PortsOf
 from service.problems import responses
@@ -10,9 +13,28 @@ from service.schemas import Health
 
 router = APIRouter(tags=["service"])
 
+_FIGURES: dict[str, Any] = {
+    "content": {"text/plain": {"example": 'lineage_http_requests_total{method="GET",route="/api/v1/runs",status="200"} 7.0\n'}}
+}
+
 
 @router.get("/healthz", responses=responses(503))
 def healthz(request: Request, ports: PortsOf) -> Health:
     """Whether the service answers and its store does."""
     ports.runs.ids_with_prefix("", 1)
     return Health(version=request.app.version)
+
+
+@router.get("/readyz", responses=responses(503))
+def readyz(request: Request, ports: PortsOf) -> Health:
+    """Whether requests can be sent here: the store answers, and its schema is the one of this release."""
+    ports.runs.ids_with_prefix("", 1)
+    if request.app.state.tokens is not None:
+        request.app.state.tokens.check()
+    return Health(version=request.app.version)
+
+
+@router.get("/metrics", response_class=Response, responses={200: _FIGURES})
+def show_figures(request: Request) -> Response:
+    """Figures of this process for Prometheus: requests and their times by route, memory and processor time."""
+    return Response(generate_latest(request.app.state.figures.registry), media_type=CONTENT_TYPE_LATEST)

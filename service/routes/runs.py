@@ -6,11 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from lineage.errors import UsageError
+from lineage.errors import NotFound, UsageError
 from lineage.lookup.data import inherited_by, rows_of
 from lineage.lookup.graph import descendants
 from lineage.lookup.leaks import find_leaks
 from lineage.lookup.runs import get_run
+from lineage.model.environment import Environment
 from lineage.model.findings import LeakReport
 from lineage.model.run import Run
 from service import examples
@@ -92,6 +93,15 @@ def show_run_leaks(
     """
     run = get_run(ports.runs, ports.liveness, name)
     return entity(request, find_leaks(ports, run, roles=role or (), near=False))
+
+
+@router.get("/{id}/environment", response_model=Environment, responses={200: examples.environment(), **_OF_ONE_RUN})
+def show_run_environment(request: Request, ports: PortsOf, name: RunName) -> Response:
+    """Interpreter, packages and machine that a run had; names of variables, never a secret's value."""
+    run = get_run(ports.runs, ports.liveness, name)
+    if run.environment is None:
+        raise NotFound("environment", run.id[:12], detail="the record of this run has none")
+    return entity(request, run.environment)
 
 
 @router.get("/{id}/metrics", response_model=RunMetrics, responses={200: examples.run_metrics(), **_OF_ONE_RUN})

@@ -1,4 +1,4 @@
-"""What every run store promises: the same tests over SQLite and PostgreSQL."""
+"""What every run store promises: the same tests over SQLite, PostgreSQL and a service (HTTP)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,21 @@ from typing import Any
 import psycopg
 import pytest
 
+from lineage.adapters.stores.continuing import ContinuingRunStore
+from lineage.adapters.stores.http import HttpRunStore
+from lineage.adapters.stores.http_client import HttpClient
 from lineage.adapters.stores.postgres import PostgresDatabase
-from lineage.adapters.stores.sql import SqlRunStore
 from lineage.adapters.stores.sqlite import SqliteDatabase
 from lineage.errors import Conflict, IntegrityError, NotFound, Unavailable
 from lineage.model.dataset import InputRecord
 from lineage.model.environment import Environment, Package
 from lineage.model.event import ArtifactMade, Described, Ended, InputUsed, Noted, Reproduced, Started, TrackerTold, chain_digest, replay
 from lineage.model.run import Artifact, MetricPoint, Reproduction, Run, RunState
-from lineage.ports import RunQuery
+from lineage.ports import Position, RunQuery, RunStore
+from lineage.settings import Settings
+from lineage.wiring import wire
+from service.app import create_app
+from tests.support.serving import serving
 
 AT = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -36,17 +42,21 @@ CHILD = """
 import sys, time
 from datetime import UTC, datetime
 from pathlib import Path
-from lineage.adapters.stores.sql import SqlRunStore
+from lineage.adapters.stores.continuing import ContinuingRunStore
 from lineage.model.event import Noted, Started
 from lineage.model.run import MetricPoint, Run
 
 kind, place, what, run_id, count, begin = sys.argv[1:]
 if kind == "sqlite":
     from lineage.adapters.stores.sqlite import SqliteDatabase
-    open_store = lambda: SqlRunStore(SqliteDatabase(Path(place)))
+    open_store = lambda: ContinuingRunStore(SqliteDatabase(Path(place)))
+elif kind == "http":
+    from lineage.adapters.stores.http import HttpRunStore
+    from lineage.adapters.stores.http_client import HttpClient
+    open_store = lambda: HttpRunStore(HttpClient(place))
 else:
     from lineage.adapters.stores.postgres import PostgresDatabase
-    open_store = lambda: SqlRunStore(PostgresDatabase(place))
+    open_store = lambda: ContinuingRunStore(PostgresDatabase(place))
 while time.time() < float(begin):
     time.sleep(0.001)
 store = open_store()
@@ -64,22 +74,32 @@ store.close()
 
 
 class Place:
-    """One database: opens stores on it, in this process or another, and reaches behind them."""
+    """One database: opens stores on it, in this process or another, and reaches behind them.
 
-    def __init__(self, kind: str, address: str) -> None:
+    Attributes:
+        address: Of the database, or of the service before it.
+    """
+
+    def __init__(self, kind: str, address: str, database: str) -> None:
         self.kind = kind
         self.address = address
-        self._open: list[SqlRunStore] = []
+        self._database = database
+        self._open: list[RunStore] = []
 
-    def open(self) -> SqlRunStore:
-        store = SqlRunStore(SqliteDatabase(Path(self.address)) if self.kind == "sqlite" else PostgresDatabase(self.address))
+    def open(self) -> RunStore:
+        store: RunStore
+        if self.kind == "http":
+            store = HttpRunStore(HttpClient(self.address, patience_s=0.5))
+        else:
+            database = SqliteDatabase(Path(self.address)) if self.kind == "sqlite" else PostgresDatabase(self.address)
+            store = ContinuingRunStore(database)
         self._open.append(store)
         return store
 
     def behind(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """A statement on the bare database, as somebody who alters records would give it."""
-        if self.kind == "sqlite":
-            with sqlite3.connect(self.address) as connection:
+        if self.kind != "postgresql":
+            with sqlite3.connect(self._database) as connection:
                 found = connection.execute(sql, parameters).fetchall()
             connection.close()
             return found
@@ -95,17 +115,26 @@ class Place:
             store.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "http"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """An empty database."""
-    address = str(tmp_path / "store" / "lineage.sqlite") if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    found = Place(request.param, address)
+    folder = tmp_path / "store"
+    database = request.getfixturevalue("postgres_url") if request.param == "postgresql" else str(folder / "lineage.sqlite")
+    if request.param == "http":
+        ports = wire(Settings(str(folder), folder))
+        with serving(create_app(ports)) as address:
+            found = Place("http", address, database)
+            yield found
+            found.close()
+        ports.runs.close()
+        return
+    found = Place(request.param, database, database)
     yield found
     found.close()
 
 
 @pytest.fixture
-def store(place: Place) -> SqlRunStore:
+def store(place: Place) -> RunStore:
     return place.open()
 
 
@@ -113,7 +142,7 @@ def run_id(number: int) -> str:
     return f"{number:032x}"
 
 
-def start(store: SqlRunStore, number: int = 1, **fields: Any) -> Run:
+def start(store: RunStore, number: int = 1, **fields: Any) -> Run:
     """Store a new run and return it."""
     facts: dict[str, Any] = {"name": "first", "project": "parking", "job_type": "train", "started_at": AT} | fields
     run = Run(id=run_id(number), **facts)
@@ -136,14 +165,14 @@ def point(step: int, **values: float) -> MetricPoint:
     return MetricPoint(step=step, values=values, at=1715000000.123456)
 
 
-def found(store: SqlRunStore, **conditions: Any) -> list[int]:
+def found(store: RunStore, **conditions: Any) -> list[int]:
     return [int(run.id, 16) for run in store.find(RunQuery(**conditions))]
 
 
 # --- records --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_record_comes_back_as_it_was_written(store: SqlRunStore, place: Place) -> None:
+def test_a_record_comes_back_as_it_was_written(store: RunStore, place: Place) -> None:
     """Every field of a record, odd texts, large numbers and other time zones included, is read back equal, also by another store."""
     config = {"ü": ["駐車場", 'quote " and \\', "\x00\x1f", None, True], "big": 2**80, "tiny": 5e-324, "neg": -0.0}
     zone = timezone(timedelta(hours=5, minutes=30))
@@ -162,7 +191,7 @@ def test_a_record_comes_back_as_it_was_written(store: SqlRunStore, place: Place)
     assert [item.digest for item in ended.outputs] == [A]
 
 
-def test_each_append_returns_the_record_after_it(store: SqlRunStore) -> None:
+def test_each_append_returns_the_record_after_it(store: RunStore) -> None:
     """What ``append`` returns is what ``get`` finds."""
     run = start(store)
     described = store.append(run.id, Described(at=AT, name="second", config={"lr": 0.1}, tags=("x",)))
@@ -171,7 +200,7 @@ def test_each_append_returns_the_record_after_it(store: SqlRunStore) -> None:
     assert (described.name, described.config, described.tags) == ("second", {"lr": 0.1}, ("x",))
 
 
-def test_a_tracker_s_word_may_come_after_the_end_and_finds_the_run(store: SqlRunStore) -> None:
+def test_a_tracker_s_word_may_come_after_the_end_and_finds_the_run(store: RunStore) -> None:
     """What a tracker calls a run leads to it, signs of pattern languages taken as they are; later facts join those known."""
     run = start(store)
     start(store, 2)
@@ -185,7 +214,7 @@ def test_a_tracker_s_word_may_come_after_the_end_and_finds_the_run(store: SqlRun
     assert found(store, mentions="abxc") == found(store, mentions="a%1") == []
 
 
-def test_an_unknown_run_is_not_found(store: SqlRunStore) -> None:
+def test_an_unknown_run_is_not_found(store: RunStore) -> None:
     """Reading it, or adding to it, names the run; nothing is stored."""
     with pytest.raises(NotFound, match=run_id(9)):
         store.get(run_id(9))
@@ -197,7 +226,7 @@ def test_an_unknown_run_is_not_found(store: SqlRunStore) -> None:
     assert store.find(RunQuery()) == []
 
 
-def test_what_does_not_fit_is_a_conflict_and_changes_nothing(store: SqlRunStore) -> None:
+def test_what_does_not_fit_is_a_conflict_and_changes_nothing(store: RunStore) -> None:
     """A second start, anything but notes and verdicts after the end, or a record under another id."""
     run = start(store)
     other = run.model_copy(update={"name": "other"})
@@ -216,7 +245,7 @@ def test_what_does_not_fit_is_a_conflict_and_changes_nothing(store: SqlRunStore)
     assert found(store, dataset_uri="file:///ds") == []
 
 
-def test_notes_and_verdicts_may_follow_the_end(store: SqlRunStore) -> None:
+def test_notes_and_verdicts_may_follow_the_end(store: RunStore) -> None:
     """A later reproduction adds its verdict to the record of the original."""
     run = start(store)
     store.append(run.id, Ended(at=AT, state=RunState.finished))
@@ -231,7 +260,7 @@ def test_notes_and_verdicts_may_follow_the_end(store: SqlRunStore) -> None:
 # --- events ---------------------------------------------------------------------------------------------------------------
 
 
-def test_the_events_add_up_to_the_record(store: SqlRunStore) -> None:
+def test_the_events_add_up_to_the_record(store: RunStore) -> None:
     """Replaying the stored events gives the stored record: nothing is kept only in the fold."""
     run = start(store, config={"a": [1, 2.5, None]})
     for event in (
@@ -250,7 +279,7 @@ def test_the_events_add_up_to_the_record(store: SqlRunStore) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_a_tampered_payload_is_found(place: Place, store: SqlRunStore, number: int) -> None:
+def test_a_tampered_payload_is_found(place: Place, store: RunStore, number: int) -> None:
     """One changed character in any stored event breaks the chain there."""
     run = start(store, config={"lr": 0.1})
     store.append(run.id, Noted(at=AT, note="lr is 0.1"))
@@ -262,7 +291,7 @@ def test_a_tampered_payload_is_found(place: Place, store: SqlRunStore, number: i
         replay(store.events(run.id), run.id)
 
 
-def test_a_deleted_event_is_found(place: Place, store: SqlRunStore) -> None:
+def test_a_deleted_event_is_found(place: Place, store: RunStore) -> None:
     """Taking an event out of the middle breaks the chain; taking the last one leaves a record that the events do not add up to."""
     run = start(store)
     store.append(run.id, Noted(at=AT, note="one"))
@@ -276,7 +305,7 @@ def test_a_deleted_event_is_found(place: Place, store: SqlRunStore) -> None:
         replay(store.events(run.id), run.id)
 
 
-def test_an_unreadable_document_is_an_integrity_error(place: Place, store: SqlRunStore) -> None:
+def test_an_unreadable_document_is_an_integrity_error(place: Place, store: RunStore) -> None:
     """A record that was overwritten with something else is reported, not half read."""
     run = start(store)
     place.behind("UPDATE runs SET document = ? WHERE id = ?", '{"id": "x"}', run.id)
@@ -295,7 +324,7 @@ def environment(**fields: Any) -> Environment:
     return Environment(**facts | machine | fields)
 
 
-def test_an_environment_is_kept_once(place: Place, store: SqlRunStore) -> None:
+def test_an_environment_is_kept_once(place: Place, store: RunStore) -> None:
     """Records come back equal, whole and from their events, while the packages of many runs are stored once for each environment."""
     first, second = environment(), environment(cpu_count=4)
     kept = [start(store, number, environment=first if number < 9 else second) for number in range(10)]
@@ -318,20 +347,21 @@ def test_an_environment_is_kept_once(place: Place, store: SqlRunStore) -> None:
     "change",
     ["UPDATE environments SET payload = REPLACE(payload, '\"cpu_count\":2', '\"cpu_count\":3')", "DELETE FROM environments"],
 )
-def test_an_altered_environment_is_found(place: Place, store: SqlRunStore, change: str) -> None:
+def test_an_altered_environment_is_found(place: Place, store: RunStore, change: str) -> None:
     """One changed sign, or a lost environment: reading the record and checking its chain both name the record."""
     run = start(store, environment=environment())
     assert store.get(run.id) == run
     place.behind(change)
 
-    with pytest.raises(IntegrityError, match=f"record {run.id[:12]}, environment: expected sha256"):
-        place.open().get(run.id)
+    if place.kind != "http":  # a service has it in memory, however many clients it gets
+        with pytest.raises(IntegrityError, match=f"record {run.id[:12]}, environment: expected sha256"):
+            place.open().get(run.id)
     for reader in (store, place.open()):  # the first has it in memory
         with pytest.raises(IntegrityError, match=f"record {run.id[:12]}, event 0, environment: expected sha256"):
             replay(reader.events(run.id), run.id, reader.environment)
 
 
-def test_a_record_cannot_be_given_another_environment(place: Place, store: SqlRunStore) -> None:
+def test_a_record_cannot_be_given_another_environment(place: Place, store: RunStore) -> None:
     """The chain covers the digest: a start that names another environment than the one it was written with is found."""
     run = start(store, environment=environment())
     start(store, 2, environment=environment(cpu_count=4))
@@ -342,7 +372,7 @@ def test_a_record_cannot_be_given_another_environment(place: Place, store: SqlRu
         replay(store.events(run.id), run.id, store.environment)
 
 
-def test_records_of_the_first_release_hold_their_environment(place: Place, store: SqlRunStore) -> None:
+def test_records_of_the_first_release_hold_their_environment(place: Place, store: RunStore) -> None:
     """They read back, their chain holds, and they can be added to."""
     run = start(store, environment=environment())
     payload = Started(at=run.started_at, run=run).model_dump_json(exclude={"run": {"duration_s", "fingerprint"}})
@@ -358,7 +388,7 @@ def test_records_of_the_first_release_hold_their_environment(place: Place, store
     assert replay(old.events(run.id), run.id, old.environment) == noted
 
 
-def test_a_refused_start_leaves_no_environment_behind(place: Place, store: SqlRunStore) -> None:
+def test_a_refused_start_leaves_no_environment_behind(place: Place, store: RunStore) -> None:
     """What was rolled back is written again by the next run that needs it."""
     run = Run(id=run_id(1), name="r", project="p", job_type="t", started_at=AT, environment=environment())
     with pytest.raises(Conflict):
@@ -372,7 +402,7 @@ def test_a_refused_start_leaves_no_environment_behind(place: Place, store: SqlRu
 # --- finding --------------------------------------------------------------------------------------------------------------
 
 
-def test_newest_first_ties_by_id(store: SqlRunStore) -> None:
+def test_newest_first_ties_by_id(store: RunStore) -> None:
     """The order is total: by start, then id, whatever the order of writing, the spelling of the time zone or missing microseconds."""
     zone = timezone(timedelta(hours=-3))
     times = {1: AT, 2: AT + timedelta(microseconds=1), 3: (AT + timedelta(seconds=1)).astimezone(zone), 4: AT, 5: AT - timedelta(days=400)}
@@ -383,7 +413,7 @@ def test_newest_first_ties_by_id(store: SqlRunStore) -> None:
 
 
 @pytest.mark.parametrize("spelled", ["+00:00", "Z"])
-def test_pages_join_without_gap_or_repetition(store: SqlRunStore, spelled: str) -> None:
+def test_pages_join_without_gap_or_repetition(store: RunStore, spelled: str) -> None:
     """Reading on from the last line of a page gives every run once, ties at the border included, in either spelling of UTC."""
     for number in range(1, 12):
         start(store, number, started_at=AT + timedelta(seconds=number // 4))
@@ -396,7 +426,7 @@ def test_pages_join_without_gap_or_repetition(store: SqlRunStore, spelled: str) 
     assert [len(page) for page in pages] == [3, 3, 3, 2]
 
 
-def test_conditions_narrow_and_combine(store: SqlRunStore) -> None:
+def test_conditions_narrow_and_combine(store: RunStore) -> None:
     """Every condition of a query holds for what it finds."""
     start(store, 1, group="g")
     start(store, 2, project="other", group="g", reproduces=run_id(1))
@@ -414,7 +444,7 @@ def test_conditions_narrow_and_combine(store: SqlRunStore) -> None:
     assert found(store, limit=2) == [3, 2]
 
 
-def test_finding_follows_a_changed_description(store: SqlRunStore) -> None:
+def test_finding_follows_a_changed_description(store: RunStore) -> None:
     """A run whose project became known later is found by the new one only."""
     start(store)
     store.append(run_id(1), Described(at=AT, project="streets", group="late", job_type="tune"))
@@ -423,7 +453,7 @@ def test_finding_follows_a_changed_description(store: SqlRunStore) -> None:
     assert found(store, project="streets", group="late", job_type="tune") == [1]
 
 
-def test_runs_are_found_by_what_they_read(store: SqlRunStore) -> None:
+def test_runs_are_found_by_what_they_read(store: RunStore) -> None:
     """All conditions on an input hold for one and the same input."""
     start(store, 1)
     store.append(run_id(1), used("file:///a", "d1", "c1", "v1"))
@@ -441,7 +471,7 @@ def test_runs_are_found_by_what_they_read(store: SqlRunStore) -> None:
     assert found(store, dataset_uri="file:///c") == []
 
 
-def test_runs_are_found_by_what_they_made(store: SqlRunStore) -> None:
+def test_runs_are_found_by_what_they_made(store: RunStore) -> None:
     """By digest and kind; an artifact that was replaced under its name is found by its old content, too."""
     start(store, 1)
     store.append(run_id(1), made(A))
@@ -457,7 +487,7 @@ def test_runs_are_found_by_what_they_made(store: SqlRunStore) -> None:
     assert found(store, output_digest=A, output_kind="model") == [2, 1]
 
 
-def test_ids_are_found_by_prefix(store: SqlRunStore) -> None:
+def test_ids_are_found_by_prefix(store: RunStore) -> None:
     """Ascending, at most so many, exactly those that begin so; no sign in a prefix has a meaning of its own."""
     ids = ["0a" + "0" * 30, "0a" + "f" * 30, "0af" + "1" * 29, "0b" + "0" * 30, "f" * 32]
     for identity in ids:
@@ -479,7 +509,7 @@ def bits(value: float) -> bytes:
     return struct.pack("<d", value)
 
 
-def test_metrics_keep_every_bit(store: SqlRunStore, place: Place) -> None:
+def test_metrics_keep_every_bit(store: RunStore, place: Place) -> None:
     """Any float comes back with its bits: 1000 random ones, the extremes, both zeros; not-a-number and infinities as themselves."""
     source = random.Random(7)
     values = [struct.unpack("<d", source.randbytes(8))[0] for _ in range(1000)]
@@ -493,7 +523,7 @@ def test_metrics_keep_every_bit(store: SqlRunStore, place: Place) -> None:
     assert {item.at for item in found} == {1715000000.123456}
 
 
-def test_metrics_keep_the_order_of_the_calls(store: SqlRunStore) -> None:
+def test_metrics_keep_the_order_of_the_calls(store: RunStore) -> None:
     """Not the order of the steps: a step may repeat, go back or be huge; odd names are kept."""
     start(store)
     start(store, 2)
@@ -518,7 +548,7 @@ def test_metrics_keep_the_order_of_the_calls(store: SqlRunStore) -> None:
         "UPDATE metrics SET number = CASE number WHEN 0 THEN 20004 ELSE number - 1 END",
     ],
 )
-def test_the_digest_of_metrics_sees_every_change(store: SqlRunStore, place: Place, change: str) -> None:
+def test_the_digest_of_metrics_sees_every_change(store: RunStore, place: Place, change: str) -> None:
     """A value, a step, a time, a lost point, another order; also behind the first part that is read at once."""
     start(store)
     assert store.metrics_digest(run_id(1)) is None
@@ -534,7 +564,7 @@ def test_the_digest_of_metrics_sees_every_change(store: SqlRunStore, place: Plac
     assert store.metrics_digest(run_id(1)) != before
 
 
-def test_the_digest_of_metrics_is_the_same_in_every_store(store: SqlRunStore) -> None:
+def test_the_digest_of_metrics_is_the_same_in_every_store(store: RunStore) -> None:
     """It belongs to the record, which may be copied to another store."""
     start(store)
     store.add_metrics(run_id(1), [point(0, a=1.5, b=math.inf), point(3, ü=1e-300)])
@@ -545,7 +575,7 @@ def test_the_digest_of_metrics_is_the_same_in_every_store(store: SqlRunStore) ->
 # --- several at once ------------------------------------------------------------------------------------------------------
 
 
-def test_two_processes_append_to_one_run(place: Place, store: SqlRunStore) -> None:
+def test_two_processes_append_to_one_run(place: Place, store: RunStore) -> None:
     """Nothing is lost, doubled or chained wrongly when two processes add to one record."""
     start(store)
     children = [place.start("note", run_id(1), 40) for _ in range(2)]
@@ -556,7 +586,7 @@ def test_two_processes_append_to_one_run(place: Place, store: SqlRunStore) -> No
     assert replay(store.events(run.id), run.id) == run
 
 
-def test_processes_log_and_start_at_once(place: Place, store: SqlRunStore) -> None:
+def test_processes_log_and_start_at_once(place: Place, store: RunStore) -> None:
     """Metrics of one run from two processes, and runs of others meanwhile, are all there."""
     start(store)
     children = [place.start("metrics", run_id(1), 30), place.start("metrics", run_id(1), 30), place.start("start", "f" * 24, 30)]
@@ -566,7 +596,7 @@ def test_processes_log_and_start_at_once(place: Place, store: SqlRunStore) -> No
     assert len(store.find(RunQuery())) == 31
 
 
-def test_threads_append_to_one_run(store: SqlRunStore) -> None:
+def test_threads_append_to_one_run(store: RunStore) -> None:
     """One store serves several threads."""
     start(store)
 
@@ -611,7 +641,8 @@ def test_processes_may_make_the_store_together(place: Place) -> None:
     assert place.behind("SELECT COUNT(*) FROM schema_version") == place.behind("SELECT MAX(version) FROM schema_version")
 
 
-def test_connections_of_ended_threads_are_closed(place: Place, store: SqlRunStore) -> None:
+@pytest.mark.parametrize("place", ["sqlite", "postgresql"], indirect=True)
+def test_connections_of_ended_threads_are_closed(place: Place, store: RunStore) -> None:
     """A process that starts many short threads (each run has one) does not pile up connections."""
     start(store)
     for _ in range(20):
@@ -625,7 +656,7 @@ def test_connections_of_ended_threads_are_closed(place: Place, store: SqlRunStor
     assert len(store.metrics(run_id(1))) == 20
 
 
-def test_a_failed_write_leaves_nothing_and_the_store_usable(place: Place, store: SqlRunStore) -> None:
+def test_a_failed_write_leaves_nothing_and_the_store_usable(place: Place, store: RunStore) -> None:
     """An error in the middle of an append is one clear error, rolls back, and the next append works."""
     start(store)
     place.behind("ALTER TABLE run_inputs RENAME TO moved")
@@ -641,6 +672,7 @@ def test_a_failed_write_leaves_nothing_and_the_store_usable(place: Place, store:
 # --- the store itself ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("place", ["sqlite", "postgresql"], indirect=True)
 def test_a_newer_schema_is_refused(place: Place) -> None:
     """A store that a newer release has migrated is not touched: the message says what to do."""
     place.open()
@@ -651,7 +683,7 @@ def test_a_newer_schema_is_refused(place: Place) -> None:
     assert "newer release" in str(refused.value.hint)
 
 
-def test_opening_again_keeps_everything(place: Place, store: SqlRunStore) -> None:
+def test_opening_again_keeps_everything(place: Place, store: RunStore) -> None:
     """Opening and closing a store changes nothing in it; a closed store opens again when it is used."""
     start(store)
     store.close()
@@ -660,11 +692,11 @@ def test_opening_again_keeps_everything(place: Place, store: SqlRunStore) -> Non
     assert store.get(run_id(1)).name == "first"
 
 
-def test_a_location_shows_no_password(place: Place, store: SqlRunStore) -> None:
+def test_a_location_shows_no_password(place: Place, store: RunStore) -> None:
     """Where the store is can be printed: it holds no user and no password."""
     assert "postgres:" not in store.location
     assert "@" not in store.location
-    assert (place.address == store.location) == (place.kind == "sqlite")
+    assert (place.address == store.location) == (place.kind != "postgresql")
 
 
 def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
@@ -684,7 +716,7 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
 
 
 @pytest.mark.parametrize("place", ["postgresql"], indirect=True)
-def test_a_lost_connection_is_made_again(place: Place, store: SqlRunStore) -> None:
+def test_a_lost_connection_is_made_again(place: Place, store: RunStore) -> None:
     """A server that restarts ends connections: one clear error, and the next use works."""
     start(store)
     place.behind("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
@@ -694,7 +726,7 @@ def test_a_lost_connection_is_made_again(place: Place, store: SqlRunStore) -> No
     assert store.get(run_id(1)).name == "first"
 
 
-def test_documents_are_plain_json(place: Place, store: SqlRunStore) -> None:
+def test_documents_are_plain_json(place: Place, store: RunStore) -> None:
     """Anybody can read a record out of the database without this project."""
     start(store, config={"lr": 0.1})
 
@@ -706,7 +738,7 @@ def test_documents_are_plain_json(place: Place, store: SqlRunStore) -> None:
 
 def elsewhere(folder: Path, *more: Any) -> tuple[list[tuple[str, str]], dict[str, str], list[MetricPoint]]:
     """A whole record as another store has it: (events, environments, metric points)."""
-    other = SqlRunStore(SqliteDatabase(folder / "other" / "lineage.sqlite"))
+    other = ContinuingRunStore(SqliteDatabase(folder / "other" / "lineage.sqlite"))
     run = start(other, environment=environment())
     for event in (used(), made(), made(B)):
         other.append(run.id, event)
@@ -720,7 +752,7 @@ def elsewhere(folder: Path, *more: Any) -> tuple[list[tuple[str, str]], dict[str
     return found
 
 
-def test_a_record_is_taken_over_letter_by_letter(store: SqlRunStore, tmp_path: Path) -> None:
+def test_a_record_is_taken_over_letter_by_letter(store: RunStore, tmp_path: Path) -> None:
     """The chain, the environment, the metrics and all that look-ups know; a second time nothing is new."""
     events, environments, points = elsewhere(tmp_path)
 
@@ -736,7 +768,7 @@ def test_a_record_is_taken_over_letter_by_letter(store: SqlRunStore, tmp_path: P
     assert found(store, output_digest=B) == [1]
 
 
-def test_a_record_that_was_taken_over_grows(store: SqlRunStore, tmp_path: Path) -> None:
+def test_a_record_that_was_taken_over_grows(store: RunStore, tmp_path: Path) -> None:
     """With what came since where it is from; an older state changes nothing; what grew here apart is a conflict."""
     note = Noted(at=AT, note="seen")
     events, environments, points = elsewhere(tmp_path / "a")
@@ -753,7 +785,7 @@ def test_a_record_that_was_taken_over_grows(store: SqlRunStore, tmp_path: Path) 
         store.adopt(run_id(1), further, environments, points, "a file")
 
 
-def test_an_own_record_is_never_changed_from_outside(store: SqlRunStore, tmp_path: Path) -> None:
+def test_an_own_record_is_never_changed_from_outside(store: RunStore, tmp_path: Path) -> None:
     run = start(store, environment=environment())
     own = store.events(run.id)
     events, environments, points = elsewhere(tmp_path)
@@ -767,7 +799,7 @@ def test_an_own_record_is_never_changed_from_outside(store: SqlRunStore, tmp_pat
 
 
 @pytest.mark.parametrize("wrong", ["event", "order", "environment", "no environment", "metrics", "id"])
-def test_a_record_that_does_not_hold_together_is_not_taken_over(store: SqlRunStore, tmp_path: Path, wrong: str) -> None:
+def test_a_record_that_does_not_hold_together_is_not_taken_over(store: RunStore, tmp_path: Path, wrong: str) -> None:
     """Everything or nothing."""
     events, environments, points = elsewhere(tmp_path)
     (named,) = environments
@@ -789,3 +821,73 @@ def test_a_record_that_does_not_hold_together_is_not_taken_over(store: SqlRunSto
     assert store.ids_with_prefix("", 5) == []
     assert store.metrics(run_id(1)) == []
     assert store.origin(run_id(1)) is None
+
+
+# --- records that grow by events from elsewhere ---------------------------------------------------------------------------
+
+
+def test_a_record_grows_by_events_from_elsewhere(store: RunStore, tmp_path: Path) -> None:
+    """Part by part, the points before the end; the record is this store's own, as it was written."""
+    events, environments, points = elsewhere(tmp_path)
+    assert store.extend(run_id(1), 0, events[:2], environments) == 2
+    assert store.extend_metrics(run_id(1), 0, points[:1]) == 1
+    assert store.extend_metrics(run_id(1), 1, points[1:]) == 1
+    assert store.extend(run_id(1), 2, events[2:], {}) == len(events) - 2
+
+    assert store.events(run_id(1)) == events
+    assert store.get(run_id(1)) == replay(events, run_id(1), store.environment)
+    assert store.origin(run_id(1)) is None
+    assert store.position(run_id(1)) == Position(len(events), events[-1][1], 2)
+    assert found(store, output_digest=A) == found(store, dataset_uri="file:///ds") == [1]
+
+
+def test_a_place_that_is_taken_is_refused_at_first_and_fits_again(store: RunStore, tmp_path: Path) -> None:
+    """The same once more is new to a first try and known to a further one; other events never fit; a gap never does."""
+    events, environments, points = elsewhere(tmp_path)
+    other = [(events[1][0].replace("train", "test"), events[1][1])]
+    store.extend(run_id(1), 0, events[:3], environments)
+    store.extend_metrics(run_id(1), 0, points)
+
+    assert store.extend(run_id(1), 0, events[:3], environments) is None
+    assert store.extend(run_id(1), 1, events[1:3], {}, again=True) == 0
+    assert store.extend(run_id(1), 1, events[1:4], {}, again=True) == 1
+    assert store.extend(run_id(1), 1, other, {}, again=True) is None
+    assert store.extend(run_id(1), 9, events[1:], {}, again=True) is None
+    assert store.extend_metrics(run_id(1), 0, points) is None
+    assert store.extend_metrics(run_id(1), 1, points[1:], again=True) == 0
+    assert store.extend_metrics(run_id(1), 0, points[::-1], again=True) is None
+    assert store.extend_metrics(run_id(1), 7, points, again=True) is None
+    assert store.events(run_id(1)) == events[:4]
+    assert len(store.metrics(run_id(1))) == 2
+
+
+@pytest.mark.parametrize("wrong", ["event", "order", "environment", "no environment", "metrics", "id"])
+def test_events_that_do_not_hold_together_are_not_added(store: RunStore, tmp_path: Path, wrong: str) -> None:
+    """Everything or nothing."""
+    events, environments, points = elsewhere(tmp_path)
+    number = run_id(2 if wrong == "id" else 1)
+    (named,) = environments
+    if wrong != "metrics":
+        events = events[:-1]  # the end says what the points are, which are not there
+    match wrong:
+        case "event":
+            events[1] = (events[1][0].replace("train", "test"), events[1][1])
+        case "order":
+            events[1], events[2] = events[2], events[1]
+        case "environment":
+            environments[named] = environments[named].replace("3.11", "3.12")
+        case "no environment":
+            environments = {}
+        case "metrics":
+            store.extend(number, 0, events[:1], environments)
+            store.extend_metrics(number, 0, points[:1])
+    with pytest.raises((IntegrityError, Conflict)):
+        store.extend(number, 0, events, environments, again=True)
+
+    assert len(store.events(number)) == (1 if wrong == "metrics" else 0)
+
+
+def test_points_of_a_run_that_is_not_there_are_refused(store: RunStore) -> None:
+    with pytest.raises(NotFound, match=run_id(3)):
+        store.extend_metrics(run_id(3), 0, [point(0, m=1.0)])
+    assert store.position(run_id(3)) == Position(0, None, 0)

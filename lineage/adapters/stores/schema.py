@@ -71,5 +71,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Records that were made elsewhere: what they say to execute is not trusted as what was recorded here.
         "CREATE TABLE adopted (run_id TEXT PRIMARY KEY, source TEXT NOT NULL, at TEXT NOT NULL)",
     ),
+    (
+        # Who may ask the service, and who did what. Of a token only its digest is kept.
+        """CREATE TABLE access_tokens (
+            id TEXT PRIMARY KEY, name TEXT NOT NULL, scopes TEXT NOT NULL, digest TEXT NOT NULL, created_at TEXT NOT NULL,
+            expires_at TEXT, revoked_at TEXT)""",
+        """CREATE TABLE audit (
+            number BIGINT PRIMARY KEY, who TEXT NOT NULL, what TEXT NOT NULL, outcome INTEGER NOT NULL, at TEXT NOT NULL,
+            last_at TEXT NOT NULL, count BIGINT NOT NULL)""",
+    ),
 )
 """One entry for each version of the schema, oldest first. Released entries are never edited."""
