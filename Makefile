@@ -30,8 +30,9 @@ $(SETUP_DONE): requirements.lock requirements-bootstrap.lock requirements-build.
 demo: setup ## pictures, dataset, view, training, look-ups, verified reproduction: the whole path on 2 cores
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh $(ARGS)
 
+# A file's tests stay in one process: they share datasets, environments and servers that take seconds to make.
 test: setup ## all tests; ARGS='-k digest' for some
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 coverage: setup ## all tests, with a table of the lines and branches they do not reach
 	@$(BIN)/coverage run -m pytest $(ARGS)

@@ -32,6 +32,7 @@ def _files(original: Run) -> Iterator[str]:
         return
     native = f", such as {', '.join(observed.native)}" if observed.native else ""
     yield f"files that programs other than Python, or libraries on their own{native}, read and wrote"
+    yield "what the command printed, beyond the numbers that are metrics"
 
 
 def not_checked(

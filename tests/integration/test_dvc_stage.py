@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,20 @@ def test_bytes_count_though_size_and_times_say_nothing_changed(project: Path, mo
     assert found.md5 != found.locked_md5
 
 
+def _interrupt_when_waiting(thread: int) -> None:
+    """Ctrl-C while that thread waits for DVC, and not before: elsewhere it would end the tests."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        frame = sys._current_frames().get(thread)
+        while frame is not None:
+            if frame.f_code.co_filename.endswith("adapters/datasets/dvc_stage.py"):
+                time.sleep(0.2)
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+            frame = frame.f_back
+        time.sleep(0.01)
+
+
 def test_ctrl_c_does_not_wait_for_dependencies_to_be_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_STAGE", "flow/dvc.yaml:train")
     monkeypatch.setenv("DVC_ROOT", str(project))
@@ -218,10 +233,10 @@ def test_ctrl_c_does_not_wait_for_dependencies_to_be_read(project: Path, monkeyp
     assert isinstance(stage._reading, StageReading)
     reader = stage._reading._process
     os.kill(reader.pid, signal.SIGSTOP)  # as if it had a lot to read
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    interrupter = threading.Thread(target=_interrupt_when_waiting, args=(threading.get_ident(),))
+    interrupter.start()
     run = live.finish()
-    timer.join(PATIENCE_S)
+    interrupter.join(PATIENCE_S)
     assert run.state.value == "finished"
     assert any("reading it was interrupted" in note for note in run.notes)
     assert reader.poll() is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import http.server
 import json
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -50,6 +52,15 @@ def configure(folder: Path, name: str, url: str, *, default: bool = True, **opti
         config["remote"][name] = {"url": url, **options}
         if default:
             config["core"]["remote"] = name
+
+
+@pytest.fixture(autouse=True)
+def _connections_of_dvc() -> Iterator[None]:
+    """Its HTTP client is closed by nobody and complains when it is collected: here, and not in somebody else's test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ from lineage.model.bundle import Contents
 from lineage.model.environment import AlteredFile, Lock, LockedPackage, lock_of
 from lineage.model.run import Run
 from lineage.ports import Ports
+from lineage.record.installed import loaded_paths
 from lineage.reproduce.bundle_file import BundleFile, write_bundle_file
 from lineage.reproduce.bundle_import import import_bundle
 from lineage.reproduce.compare import compare_runs
@@ -294,8 +295,9 @@ def test_an_untouched_environment_says_so(place: Place) -> None:
     first, second = place.train(), place.train()
 
     assert first.installed is not None
-    assert first.installed == second.installed
-    assert first.installed.altered == ()
+    assert second.installed is not None
+    assert first.installed.altered == second.installed.altered == ()
+    assert loaded_paths(place.ports.objects, first.installed)
     assert first.fingerprint == second.fingerprint
 
 
@@ -315,7 +317,8 @@ def test_a_package_from_a_local_wheel_is_kept(place: Place) -> None:
     assert run.environment.sources["local-package"].kind == "archive"
     assert run.installed is not None
     assert run.installed.wheels.keys() == {"local-package"}
-    assert again.installed == run.installed
+    assert again.installed is not None
+    assert again.installed.wheels == run.installed.wheels
     assert report["verdict"] == "identical"
     assert row(report)["status"] == "ready"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -299,6 +301,43 @@ def test_a_configuration_that_is_executed_is_a_file_that_was_read(here: Path) ->
     assert [item.path for item in run(here).uses] == ["data/options.py"]
 
 
+def test_a_database_that_is_opened_by_its_address_is_a_file_that_was_read(here: Path) -> None:
+    with contextlib.closing(sqlite3.connect(here / "data" / "a b.db")) as database:
+        database.execute("create table t (x)")
+        database.commit()
+    where = (here / "data" / "a b.db").as_uri()
+    write(
+        here,
+        "import sqlite3\nfor at in ('file:data/a%20b.db?mode=ro', WHERE):\n    sqlite3.connect(at, uri=True).close()\n".replace(
+            "WHERE", repr(where)
+        ),
+    )
+    found = run(here)
+
+    assert [(item.role, item.path) for item in found.uses] == [("read", "data/a b.db")]
+    assert outputs(found) == {}
+
+
+def test_a_file_that_is_written_through_a_link_is_an_output(here: Path) -> None:
+    (here / "out").mkdir()
+    (here / "out" / "last.pt").symlink_to("first.pt")
+    (here / "out" / "old.pt").write_text("0")
+    write(here, "import os\nopen('out/last.pt', 'w').write('1')\nopen('out/x', 'w')\nos.remove('out/x')\nos.symlink('old.pt', 'out/x')\n")
+    found = run(here)
+
+    assert outputs(found) == {"out/first.pt": "model"}  # nothing wrote what the other link leads to
+
+
+def test_a_program_in_a_folder_named_as_a_tracker_s_is_observed(here: Path) -> None:
+    inner = here / "wandb" / "examples"
+    inner.mkdir(parents=True)
+    write(inner, "open('../../data/rows.txt').read()\nopen('model.pt', 'w').write('1')\n")
+    found = run(inner)
+
+    assert outputs(found) == {"wandb/examples/model.pt": "model"}
+    assert [item.path for item in found.uses] == ["data/rows.txt"]
+
+
 def test_many_files_in_a_folder_are_one_entry_and_come_back_for_a_reproduction(here: Path) -> None:
     (here / "data" / "rows.txt").unlink()
     for number in range(60):
@@ -485,3 +524,17 @@ def test_what_a_script_logs_to_wandb_is_there_once_beside_what_it_prints(here: P
 
 def test_the_hook_s_folder_holds_nothing_that_could_hide_a_module_of_the_program() -> None:
     assert {path.name for path in HOOK.glob("*.py")} == {"__init__.py", "sitecustomize.py"}
+
+
+@pytest.mark.parametrize("how", ["[sys.executable, 'other.py'], env={'HOME': '/tmp'}", "[sys.executable, '-I', 'other.py']"])
+def test_a_python_that_cannot_tell_is_named(here: Path, how: str) -> None:
+    """What it reads and writes is not in the record, and a reproduction says so."""
+    write(here, "open('unseen.txt', 'w').write('x')", "other.py")
+    write(here, f"import subprocess, sys\nprint('loss=0.5')\nsubprocess.run({how}, check=True)\n")
+    found = run(here)
+    assert found.observed is not None
+    assert [name for name in found.observed.native if name.endswith("without its environment")]
+    assert "unseen.txt" not in {item.name for item in found.outputs}
+    done = subprocess.run(["lineage", "reproduce", found.id], cwd=here, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert "without its environment" in done.stdout
+    assert "what the command printed, beyond the numbers that are metrics" in done.stdout

@@ -241,7 +241,7 @@ def told(view: RecordedView, teller: Any, context: str) -> list[Any]:
 
 @pytest.mark.parametrize("context", ["spawn", pytest.param("forkserver", marks=pytest.mark.slow)])
 def test_workers_that_are_fresh_interpreters_share_one_copy(
-    run: Any, large: Path, teller: Any, context: str, monkeypatch: pytest.MonkeyPatch
+    run: Any, large: Path, teller: Any, context: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Digests of more than a MiB reach them in one nameless file each, read-only, and equal; smaller arrays travel in the pickle."""
     view = run.use_dataset(large, role="train")
@@ -250,14 +250,15 @@ def test_workers_that_are_fresh_interpreters_share_one_copy(
     files: list[Any] = []
     original = tempfile.TemporaryFile
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda: files.append(original()) or files[-1])
-    before = set(os.listdir(tempfile.gettempdir()))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
     for number, (value, arrays) in enumerate(told(view, teller, context)):
         assert value == number
         assert [content for content, _ in arrays] == expected
         assert [is_writeable for _, is_writeable in arrays[:2]] == [False, False]
     assert len(files) == 2
-    assert not {name for name in set(os.listdir(tempfile.gettempdir())) - before if name.startswith("tmp")}
+    assert not [name for name in os.listdir(tmp_path / "temporary") if name.startswith("tmp")]
 
 
 @pytest.mark.slow

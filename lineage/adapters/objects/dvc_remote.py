@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import tempfile
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,6 @@ from dvc_objects.fs.local import localfs
 from lineage.errors import LineageError, NotFound, Unavailable, UsageError
 from lineage.model.secrets import REDACTED, is_secret_name, redact_text
 
-_BLOCK_BYTES = 1 << 20
 _SHORTEST_SECRET = 4
 _ALSO_SECRET = ("user", "access_key_id", "connection_string", "sas_token", "account_key", "custom_auth_header", "ask_password")
 """Options of remotes that hold credentials under other names than the usual ones."""
@@ -101,12 +101,11 @@ class DvcRemote:
             self._remote.odb.add(str(file), localfs, md5, check_exists=False)
 
     def md5_of(self, md5: str) -> str:
-        """Reads it in blocks."""
-        state = hashlib.md5(usedforsecurity=False)
-        with self._errors(md5), self._remote.fs.open(self._path(md5), "rb") as stream:
-            while block := stream.read(_BLOCK_BYTES):
-                state.update(block)
-        return state.hexdigest()
+        """Fetched whole into a temporary file: to read in blocks, DVC asks for ranges, which not every HTTP server gives."""
+        with tempfile.TemporaryDirectory(prefix="lineage-read-back-") as folder:
+            self.get(md5, file := Path(folder, md5))
+            with file.open("rb") as stream:
+                return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
     def get(self, md5: str, file: Path) -> None:
         """Nothing is checked here: the caller knows both digests."""

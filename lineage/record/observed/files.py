@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -166,7 +166,7 @@ def record_writes(ports: Ports, live: LiveRun, seen: Seen, reads: Reads, volatil
     made: dict[str, Path] = {}
     extended: list[str] = []
     secret: list[str] = []
-    for path, opened in seen.written.items():
+    for path, opened in _through_links(seen.written, int(live.record.started_at.timestamp() * 1e9)):
         try:
             facts = os.lstat(path)
         except OSError:
@@ -207,6 +207,21 @@ def record_writes(ports: Ports, live: LiveRun, seen: Seen, reads: Reads, volatil
         live.note(f"files with secrets were written, of which nothing is kept: {_shown(sorted(secret))}")
     if lost:
         live.note(f"{len(lost)} files that the command wrote could not be kept: {_shown(lost)}")
+
+
+def _through_links(written: dict[str, Opened | None], began_ns: int) -> Iterator[tuple[str, Opened | None]]:
+    """What was written; for a link, the file that it leads to, unless that is older than the run: then the link is all that is new."""
+    for path, opened in written.items():
+        if not os.path.islink(path):
+            yield path, opened
+            continue
+        target = os.path.realpath(path)
+        try:
+            is_older = opened is None and os.stat(target).st_mtime_ns < began_ns
+        except OSError:
+            continue
+        if not is_older and target not in written:
+            yield target, opened
 
 
 def _record_list(

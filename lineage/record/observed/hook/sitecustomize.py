@@ -92,6 +92,10 @@ class _Files:
             for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix}
             for inner in ("lib", "lib64", "share", "include", "etc", "bin", "pyvenv.cfg")
         ]
+        try:
+            self._start = os.getcwd() + os.sep  # it may itself be in a folder of such a name
+        except OSError:  # it was deleted
+            self._start = os.sep
         self._never = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/lib/", "/usr/share/", "/var/lib/", *libraries, _FOLDER + os.sep)
         self._stores = tuple(folder.rstrip(os.sep) + os.sep for folder in store)
         self._workspaces = tuple(folder + "workspaces" + os.sep for folder in self._stores)
@@ -116,8 +120,12 @@ class _Files:
                 self._written.clear()
                 if event == "os.chdir":
                     self._read.clear()
-            elif event == "sqlite3.connect" or event == "os.truncate":
+            elif event == "sqlite3.connect":
+                self.note(*_of_database(args[0]))
+            elif event == "os.truncate":
                 self.note(args[0], "u")
+            elif event == "subprocess.Popen":
+                self._started(args[0], args[1], args[3])
         except Exception:
             pass
 
@@ -128,6 +136,15 @@ class _Files:
                 self._opened(path, kind, set())
         except Exception:
             pass
+
+    def _started(self, program: Any, words: Any, environment: Any) -> None:
+        """A Python that cannot tell, because it does not look where this module lies: the record has to name it."""
+        name = os.path.basename(os.fsdecode(program or (words[0] if words else "")))
+        if name.startswith("python"):
+            without = environment is not None and _FOLDER not in environment.get("PYTHONPATH", "")
+            alone = any(word[:1] == "-" and word[1:2] in "IES" for word in map(os.fsdecode, words[1:2]) if word[1:])
+            if without or alone:
+                self._spool.add("n", f"{name} without its environment")
 
     def _opened(self, path: Any, kind: str, seen: set[Any]) -> None:
         if path.__class__ is int:
@@ -166,7 +183,8 @@ class _Files:
     def _is_ignored(self, full: str) -> bool:
         if full.startswith(self._stores) and not full.startswith(self._workspaces):
             return True
-        return full.startswith(self._never) or any(part in full for part in _PARTS)
+        inside = full[len(self._start) - 1 :] if full.startswith(self._start) else full
+        return full.startswith(self._never) or any(part in inside for part in _PARTS)
 
     def _add(self, *fields: str) -> None:
         self._left -= 1
@@ -180,6 +198,21 @@ class _Files:
         if text[:1] != os.sep:
             text = os.getcwd() + os.sep + text
         return os.path.normpath(text) if f"{os.sep}." in text or os.sep * 2 in text else text
+
+
+def _of_database(named: Any) -> tuple[Any, str]:
+    """The path and the kind of what SQLite connects to: a path, or an address such as ``file:data.db?mode=ro``."""
+    text = os.fsdecode(named)
+    if not text.startswith("file:"):
+        return named, "u"
+    path, _, options = text[len("file:") :].partition("#")[0].partition("?")
+    if path.startswith("//"):
+        path = os.sep + path[2:].partition("/")[2]
+    if "%" in path:
+        from urllib.parse import unquote
+
+        path = unquote(path)
+    return path, "r" if "mode=ro" in options or "immutable=1" in options else "u"
 
 
 def _is_program(frame: FrameType | None, path: str) -> bool:
