@@ -140,6 +140,10 @@ def _command(run: Run) -> Ingredient:
     if reason is not None:
         return Ingredient(name="command", status="missing", severity="blocker", recorded=text, found="cannot be repeated", detail=(reason,))
     found = "as recorded, but for secrets" if any(REDACTED in word for word in run.command) else "as recorded"
+    outside = [item.path for item in run.outputs if item.details.get("observed") is True and item.path.startswith("/")]
+    if outside:  # a workspace cannot keep them apart
+        more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
+        found += f"; it also writes outside its folder and will again: {outside[0]}{more} is replaced"
     return Ingredient(name="command", status="ready", recorded=text, found=found)
 
 
@@ -197,6 +201,6 @@ def _data(ports: Ports, item: InputRecord, moved: str | None, progress: Progress
 
 def _seed(run: Run) -> Ingredient:
     if run.seed is None:
-        detail = "random numbers will differ, and with them the result"
+        detail = "random numbers will differ unless the program fixes them itself, and with them the result"
         return Ingredient(name="seed", status="missing", severity="warning", recorded="not fixed", found="not fixed", detail=(detail,))
     return Ingredient(name="seed", status="ready", recorded=str(run.seed), found="as recorded")

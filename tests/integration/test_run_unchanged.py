@@ -538,3 +538,13 @@ def test_a_python_that_cannot_tell_is_named(here: Path, how: str) -> None:
     done = subprocess.run(["lineage", "reproduce", found.id], cwd=here, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert "without its environment" in done.stdout
     assert "what the command printed, beyond the numbers that are metrics" in done.stdout
+
+
+def test_the_plan_says_what_lies_outside_and_will_be_replaced(here: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "model.pt"
+    write(here, f"open({str(kept)!r}, 'w').write('weights')\nprint('loss=0.5')\n")
+    found = run(here)
+    done = subprocess.run(
+        ["lineage", "reproduce", found.id, "--plan"], cwd=here, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert f"will again: {kept} is replaced" in done.stderr
