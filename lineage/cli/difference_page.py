@@ -78,6 +78,7 @@ def difference_page(item: Difference, metrics_a: Sequence[MetricPoint], metrics_
     for heading, changes in (
         ("Configuration", item.configuration),
         ("Base weights", item.base_weights),
+        ("Files read", item.files_read),
         ("Environment and machine", environment),
         ("Other results", [*item.results.summary, *item.results.outputs]),
     ):

@@ -51,6 +51,9 @@ def difference(item: Difference) -> None:
     if item.base_weights:
         _section("base weights", False)
         _values(item.base_weights)
+    if item.files_read:
+        _section("files read", False)
+        _values(item.files_read)
     _environment(item.environment)
     _results(item.results)
     if item.steps is not None:

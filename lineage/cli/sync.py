@@ -49,7 +49,7 @@ def sync(
     if not found:
         if as_json:
             print_json([asdict(item) for item in handed])
-        say("done", "nothing to send: the server has every run that it was told of")
+        say("done", "nothing to send: no W&B run of this store waits for its server")
         return
     with progress_bars() as progress:
         done = send_runs(ports, sender(_TRACKER), found, limit_s=wait, again=again and bool(runs), progress=progress)

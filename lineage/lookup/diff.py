@@ -36,11 +36,11 @@ def diff_runs(ports: Ports, a: Run, b: Run, *, rows: int = 20, role: str | None 
     """
     data = diff_data(ports, a, b, rows=rows, role=role, progress=progress)
     code = _code(ports.source, a, b)
-    configuration, weights = _configuration(a, b), _base_weights(a, b)
+    configuration, (weights, read) = _configuration(a, b), _used_files(a, b)
     environment = compare_environments(a.environment, b.environment)
     metrics_a, metrics_b = ports.runs.metrics(a.id), ports.runs.metrics(b.id)
     results = compare_results(a, b, metrics_a, metrics_b)
-    causes = likely_causes(data, code, configuration, weights, environment, results)
+    causes = likely_causes(data, code, configuration, weights, read, environment, results)
     return Difference(
         a=_side(a),
         b=_side(b),
@@ -50,6 +50,7 @@ def diff_runs(ports: Ports, a: Run, b: Run, *, rows: int = 20, role: str | None 
         code=code,
         configuration=configuration,
         base_weights=weights,
+        files_read=read,
         environment=environment,
         results=results,
         steps=compare_steps(ports, a, b) if a.step_logs and b.step_logs else None,
@@ -123,10 +124,14 @@ def _dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _base_weights(a: Run, b: Run) -> tuple[ValueChange, ...]:
-    """By role, several files of one role in the order of their use; those that were seen to be read by path."""
-    ours, theirs = ({_numbered(run, i): item.digest for i, item in enumerate(run.uses)} for run in (a, b))
-    return changed_values(ours, theirs)
+def _used_files(a: Run, b: Run) -> tuple[tuple[ValueChange, ...], tuple[ValueChange, ...]]:
+    """Base weights by role, several files of one role in the order of their use; and by path those that were seen to be read."""
+    found = [
+        {_numbered(run, i): item.digest for i, item in enumerate(run.uses) if (item.role == READ) is is_read}
+        for is_read in (False, True)
+        for run in (a, b)
+    ]
+    return changed_values(found[0], found[1]), changed_values(found[2], found[3])
 
 
 def _numbered(run: Run, index: int) -> str:

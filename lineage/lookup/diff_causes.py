@@ -11,6 +11,7 @@ from lineage.model.difference import (
     EnvironmentDifference,
     Results,
     RowChange,
+    Subject,
     ValueChange,
 )
 
@@ -22,15 +23,17 @@ def likely_causes(
     code: CodeDifference,
     configuration: Sequence[ValueChange],
     base_weights: Sequence[ValueChange],
+    files_read: Sequence[ValueChange],
     environment: EnvironmentDifference,
     results: Results,
 ) -> tuple[Cause, ...]:
     """One sentence for each thing that differs, in the order in which they usually decide.
 
-    Data, code, configuration and seed, base weights, environment, machine. Where nothing that should decide differs and results do,
-    that is said.
+    Data, code, configuration and seed, base weights, files read, environment, machine. Where nothing that should decide differs and
+    results do, that is said.
     """
-    causes = [*_data(data), *_code(code), *_configuration(configuration), *_weights(base_weights), *_environment(environment)]
+    files = [*_files("base weights", "base weights", base_weights), *_files("files read", "file read", files_read)]
+    causes = [*_data(data), *_code(code), *_configuration(configuration), *files, *_environment(environment)]
     if results.is_same is False and not any(cause.decides for cause in causes):
         machine = " but the machine" if causes else ""
         text = f"nondeterminism: nothing recorded differs{machine}, and the results do"
@@ -137,10 +140,10 @@ def _configuration(changes: Sequence[ValueChange]) -> Iterator[Cause]:
             yield Cause(subject="seed", sentence=f"seed: {' → '.join(seeds)}")
 
 
-def _weights(changes: Sequence[ValueChange]) -> Iterator[Cause]:
+def _files(subject: Subject, words: str, changes: Sequence[ValueChange]) -> Iterator[Cause]:
     if changes:
         first = changes[0]
-        yield Cause(subject="base weights", sentence=f"base weights: '{first.name}' is {shown(first.b)} in place of {shown(first.a)}")
+        yield Cause(subject=subject, sentence=f"{words}: '{first.name}' is {shown(first.b)} in place of {shown(first.a)}")
 
 
 def _environment(item: EnvironmentDifference) -> Iterator[Cause]:

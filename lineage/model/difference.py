@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lineage.model.steps import StepsCompared
 
-Subject = Literal["data", "code", "configuration", "seed", "base weights", "environment", "machine", "nondeterminism"]
+Subject = Literal["data", "code", "configuration", "seed", "base weights", "files read", "environment", "machine", "nondeterminism"]
 RowChangeKind = Literal["added", "removed", "relabelled", "replaced", "renamed"]
 """``added`` and ``removed``: in one view only. ``relabelled``: the same picture, other annotations. ``replaced``: another picture under
 the same name. ``renamed``: the same picture under another name."""
@@ -263,6 +263,7 @@ class Difference(_Value):
         is_same: Whether nothing that should decide the result differs.
         configuration: Changed values under dotted keys: ``config.…``, ``determinism.…``, ``seed``, ``command``, ``working directory``.
         base_weights: Digests of the files that the runs started from, by role.
+        files_read: Digests of files that commands were seen to read, by path.
         steps: Where their step logs part; ``None`` unless both have one.
         not_compared: What was not looked at, one sentence each.
     """
@@ -275,6 +276,7 @@ class Difference(_Value):
     code: CodeDifference
     configuration: tuple[ValueChange, ...]
     base_weights: tuple[ValueChange, ...]
+    files_read: tuple[ValueChange, ...] = ()
     environment: EnvironmentDifference
     results: Results
     steps: StepsCompared | None = None

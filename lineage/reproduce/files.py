@@ -79,7 +79,7 @@ def _plan(run: Run, used: UsedArtifact, source: Path | None, in_snapshot: set[st
         return Ingredient(name=name, status="ready", recorded=recorded, found="same content in the snapshot of the code")
     there = _original(run, used)
     found = "another content" if there.is_file() else "no such file"
-    detail = f"{there}: expected {used.digest}; restore the file" + (f", found {digest_of_file(there)}" if there.is_file() else "")
+    detail = f"{there}: expected {used.digest}" + (f", found {digest_of_file(there)}" if there.is_file() else "") + "; restore the file"
     return Ingredient(
         name=name, status="changed" if there.is_file() else "missing", severity="blocker", recorded=recorded, found=found, detail=(detail,)
     )

@@ -548,3 +548,12 @@ def test_the_plan_says_what_lies_outside_and_will_be_replaced(here: Path, tmp_pa
         ["lineage", "reproduce", found.id, "--plan"], cwd=here, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
     assert f"will again: {kept} is replaced" in done.stderr
+
+
+def test_a_file_that_was_read_and_differs_is_called_that(here: Path) -> None:
+    first = run(here)
+    (here / "data" / "rows.txt").write_text("1\n2\n4\n")
+    found = lineage.diff(first.id, run(here).id)
+    assert [change.name for change in found.files_read] == ["data/rows.txt"]
+    assert found.base_weights == ()
+    assert any(cause.sentence.startswith("file read: 'data/rows.txt' is sha256:") for cause in found.causes)
