@@ -34,9 +34,13 @@ MEDIA_TYPE = "application/problem+json"
 class WrongContent(IntegrityError):
     """What a client sent is not what its digests say: the client's mistake, where the class above is the store's."""
 
+    code = "wrong_content"
+
 
 class UnknownDigest(IntegrityError):
     """Nothing is kept under a digest that a client asks for: for the client, a record that names it is not whole."""
+
+    code = "unknown_digest"
 
 
 STATUS: Mapping[type[LineageError], tuple[int, str]] = {

@@ -49,6 +49,7 @@ random.seed(args.seed)
 np.random.seed(args.seed)
 torch.manual_seed(args.seed)
 torch.use_deterministic_algorithms(True)
+torch.set_num_threads(1)  # several threads add in another order when the machine is busy
 
 ds_train = deeplake.open_read_only(args.train)  # was deeplake.load(…, read_only=True)
 ds_val = deeplake.open_read_only(args.validation)

@@ -108,9 +108,9 @@ def test_parameters_losses_and_the_model_are_in_both_places(runs: list[Any]) -> 
 
 
 def test_two_trainings_are_compared(runs: list[Any], place: Path) -> None:
-    difference = json.dumps(ask(place, "diff", runs[1]["id"], runs[2]["id"], status=1))
-    assert '"width"' in difference
-    assert '"min_area"' in difference
+    difference = ask(place, "diff", runs[1]["id"], runs[2]["id"])
+    assert {"config.width", "config.height", "config.min_area"} <= {change["name"] for change in difference["configuration"]}
+    assert difference["results"]["is_same"] is False
 
 
 def test_the_training_is_made_again(runs: list[Any], place: Path) -> None:

@@ -129,7 +129,7 @@ def test_a_chain_that_does_not_hold_is_refused(team: Ports) -> None:
     body = {"number": 0, "events": [["{}", "sha256:" + "0" * 64]]}
     answer = browser.post(f"/api/v1/store/runs/{'a' * 32}/events", json=body)
     assert answer.status_code == 422
-    assert answer.json()["code"] == "integrity"
+    assert answer.json()["code"] == "wrong_content"
     points = {"number": 0, "points": [[1, 0.5, "[]"]]}
     assert browser.post(f"/api/v1/store/runs/{'a' * 32}/metrics", json=points).status_code in (400, 404)
     assert team.runs.ids_with_prefix("", 5) == []

@@ -21,7 +21,7 @@ def tree(kind: type[LineageError] = LineageError) -> Iterator[type[LineageError]
 
 def test_every_error_class_has_a_status() -> None:
     """A class added to lineage/errors.py without a line in service/problems.py is noticed, and so is a line without a class."""
-    assert set(problems.STATUS) == set(tree())
+    assert set(problems.STATUS) == {*tree(), problems.WrongContent, problems.UnknownDigest}
 
 
 def test_a_status_says_whose_fault_it_is() -> None:

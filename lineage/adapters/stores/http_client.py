@@ -216,7 +216,7 @@ def _error(status: int, body: bytes, location: str, missing: tuple[str, str]) ->
         return NotFound(*missing)
     if code == "conflict":
         return Conflict(detail, hint=hint)
-    if code == "integrity":
+    if code in ("integrity", "wrong_content", "unknown_digest"):
         words = {name: str(problem.get(name, "")) for name in ("what", "expected", "found")}
         return IntegrityError(words["what"], expected=words["expected"], found=words["found"], hint=hint)
     if status in (400, 413, 422):
