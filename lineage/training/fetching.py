@@ -84,7 +84,8 @@ class PinnedDataset(torch.utils.data.Dataset[Any]):
 
     def read_ahead(self, batches: Iterator[list[Key]]) -> Iterator[list[Key]]:
         """The batches; while one is decoded and trained on, a thread reads the rows of the next and compares them with their digests."""
-        with ThreadPoolExecutor(1, "lineage-read-ahead") as thread:
+        thread = ThreadPoolExecutor(1, "lineage-read-ahead")
+        try:
             waiting: KeysAhead | None = None
             for keys in batches:
                 coming = KeysAhead(keys, thread.submit(self._read, keys))
@@ -93,6 +94,10 @@ class PinnedDataset(torch.utils.data.Dataset[Any]):
                 waiting = coming
             if waiting is not None:
                 yield waiting
+        finally:
+            # Not waited for: an iterator that was left may be closed by the garbage collector while this program forks, and the thread
+            # then waits for the fork.
+            thread.shutdown(wait=False, cancel_futures=True)
 
     def _made(self, sample: dict[str, Any], epoch: int, position: int) -> Any:
         if self._transform is None:

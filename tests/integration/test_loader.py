@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -17,10 +18,12 @@ from deeplake import types
 from PIL import Image
 
 import lineage
+from lineage.adapters.datasets.deeplake_fork import GATE
 from lineage.api import process
 from lineage.errors import InvalidSource
 from lineage.record.recorded_view import RecordedView
 from lineage.training import DataLoader, make_deterministic
+from lineage.training.fetching import PinnedDataset
 
 ROWS = 23
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning", "ignore:.*fork:UserWarning", "ignore:.*fork:DeprecationWarning")
@@ -234,6 +237,22 @@ def test_an_error_in_a_worker_reaches_the_caller(view: RecordedView, helper: Any
     for workers in (0, 1):
         with pytest.raises(InvalidSource, match=r"row 3 \(s3\) of .*, epoch 0: the transform failed: ValueError: cannot decode s3"):
             next(iter(DataLoader(view, 4, transform=broken, num_workers=workers, collate_fn=helper.alone)))
+
+
+def test_an_iterator_that_was_left_is_closed_in_the_middle_of_a_fork(view: RecordedView) -> None:
+    """The garbage collector does that wherever it likes; the thread that reads ahead waits for the fork, and nobody may wait for it."""
+
+    def leave() -> None:
+        GATE.close()
+        ahead = PinnedDataset(view, 0, None).read_ahead(iter([[(0, 0)], [(0, 1)]]))
+        next(ahead)
+        ahead.close()
+        GATE.open()
+
+    thread = threading.Thread(target=leave, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 def test_determinism_is_set_and_recorded(run: Any) -> None:

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lineage.errors import CaptureError
+from lineage.ports.children import completed
 
+_TEXT = ("utf-8", "surrogateescape")  # names of files are bytes
 # Hooks of the user's are not run, line ends that a round trip would change are no error.
 CONFIG = ("-c", "core.quotePath=false", "-c", f"core.hooksPath={os.devnull}", "-c", "core.safecrlf=false")
 # `git rev-parse --local-env-vars`: set inside a hook, where they name another repository than the folder's, and by nobody else.
@@ -41,19 +43,12 @@ def start(folder: Path, arguments: tuple[str, ...], extra: Mapping[str, str], gi
     Raises:
         CaptureError: git is not installed.
     """
+    command = ["git", *CONFIG, "-C", str(folder), *arguments]
     try:
-        return subprocess.run(
-            ["git", *CONFIG, "-C", str(folder), *arguments],
-            input=given,
-            stdin=subprocess.DEVNULL if given is None else None,
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            env=command_environment(extra),
-            check=False,
-        )
+        ended = completed(command, env=command_environment(extra), given=None if given is None else given.encode(*_TEXT))
     except FileNotFoundError as error:
         raise CaptureError("git is not installed", hint="install git; the code of a run is recorded with it") from error
+    return subprocess.CompletedProcess(command, ended.returncode, ended.stdout.decode(*_TEXT), ended.stderr.decode(*_TEXT))
 
 
 def output(folder: Path, *arguments: str, extra: Mapping[str, str] | None = None, given: str | None = None) -> str:
@@ -80,14 +75,8 @@ def raw(folder: Path, *arguments: str, given: bytes | None = None) -> bytes:
     Raises:
         CaptureError: It failed.
     """
-    ended = subprocess.run(
-        ["git", *CONFIG, "-C", str(folder), *arguments],
-        input=given,
-        stdin=subprocess.DEVNULL if given is None else None,
-        capture_output=True,
-        env=command_environment({}),
-        check=False,
-    )
+    ended = completed(["git", *CONFIG, "-C", str(folder), *arguments], env=command_environment({}), given=given)
     if ended.returncode != 0:
         raise CaptureError(f"git {arguments[0]} in {folder}: {ended.stderr.decode(errors='replace').strip()}")
-    return ended.stdout
+    stdout: bytes = ended.stdout
+    return stdout

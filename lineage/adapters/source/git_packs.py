@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from lineage.adapters.source.git_commands import CONFIG, command_environment, lines, output, start
 from lineage.errors import CaptureError, IntegrityError
 from lineage.model.code import CodeVersion
+from lineage.ports.children import completed
 
 _LARGEST_BYTES = 1 << 30
 
@@ -37,13 +37,11 @@ def write_pack(code: CodeVersion, base_tree: str | None, file: Path) -> bool:
     # Names come with their paths, by which git chooses what to store as a difference.
     names = output(root, "rev-list", "--objects", *wanted) + code.snapshot_sha + "\n"
     with file.open("wb") as stream:
-        ended = subprocess.run(
+        ended = completed(
             ["git", *CONFIG, "-C", str(root), "pack-objects", "--quiet", "--delta-base-offset", "--stdout"],
-            input=names.encode("utf-8", "surrogateescape"),
-            stdout=stream,
-            stderr=subprocess.PIPE,
             env=command_environment({}),
-            check=False,
+            given=names.encode("utf-8", "surrogateescape"),
+            stdout=stream,
         )
     if ended.returncode != 0:
         raise CaptureError(f"git pack-objects in {root}: {ended.stderr.decode(errors='replace').strip()}")
@@ -58,12 +56,8 @@ def add_packs(repository: Path, code: CodeVersion, packs: Sequence[Path]) -> Non
     """
     for pack in packs:
         with pack.open("rb") as stream:
-            ended = subprocess.run(
-                ["git", *CONFIG, "-C", str(repository), "index-pack", "--stdin", "--fix-thin"],
-                stdin=stream,
-                capture_output=True,
-                env=command_environment({}),
-                check=False,
+            ended = completed(
+                ["git", *CONFIG, "-C", str(repository), "index-pack", "--stdin", "--fix-thin"], env=command_environment({}), stdin=stream
             )
         if ended.returncode != 0:
             raise IntegrityError(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from lineage.model.secrets import redact_text
+from lineage.ports.children import Child
 
 _PROGRAM = Path(__file__).with_name("wandb_live.py")
 _LOG = "lineage-sync.log"
@@ -51,7 +52,7 @@ class LiveDelivery:
         self._log = folder / "logs" / _LOG
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as stream:
-            self._process = subprocess.Popen(
+            self._process = Child(
                 [sys.executable, str(_PROGRAM), str(folder), str(grace_s)],
                 stdin=subprocess.PIPE,
                 stdout=stream,
@@ -85,7 +86,7 @@ def deliver(folder: Path, limit_s: float, on_line: Callable[[str], None] | None 
     """
     command = [sys.executable, "-m", "wandb", "beta", "sync", "--yes", "--no-skip-online", "--no-skip-synced", str(folder)]
     lines: list[str] = []
-    with subprocess.Popen(
+    with Child(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
