@@ -1,4 +1,4 @@
-"""``lineage import mlflow`` and ``lineage import tensorboard``."""
+"""``lineage import mlflow``, ``lineage import tensorboard`` and ``lineage import wandb``."""
 
 from __future__ import annotations
 
@@ -52,28 +52,48 @@ def tensorboard_command(
     _import(past_runs("tensorboard"), what, as_json=as_json)
 
 
+def wandb_command(
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="WHAT...", help="A folder that W&B wrote, a .wandb file, ENTITY/PROJECT[/RUN], or the address of a run's page."
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Make records of past W&B runs, from what its client left in a folder or from a server; and say what a reproduction would lack.
+
+    Done again it changes nothing. Runs that this layer recorded when they ran are left as they are. The records are marked as imported.
+    """
+    _import(past_runs("wandb"), what, as_json=as_json)
+
+
 def _import(reader: PastRuns, what: Sequence[str], *, as_json: bool) -> None:
     ports = wire()
     places = [place for item in what for place in reader.places(item)]
     done: list[_Taken] = []
-    failed: list[str] = []
+    failed: list[InvalidSource] = []
     with progress_bars() as progress:
         for number, place in enumerate(places, 1):
             try:
                 foreign = reader.read(place)
             except InvalidSource as error:
-                failed.append(error.message)
+                failed.append(error)
             else:
                 run, is_new = take_over(ports, foreign)
                 points = len(foreign.points) if is_new else len(ports.runs.metrics(run.id))
                 done.append(_Taken(run, place, is_new, points, len(foreign.points)))
             progress("importing runs", number, len(places))
-    if as_json:
+    if failed and len(places) == 1:
+        raise failed[0]
+    if done and as_json:
         print_json([_told(item) for item in done])
-    else:
+    elif done:
         _tell(done)
     if failed:
-        raise InvalidSource(f"{len(failed)} of {len(places)} runs cannot be read; the others are imported", problems=failed)
+        others = "; the others are imported" if done else ""
+        problems = [error.message for error in failed]
+        raise InvalidSource(f"{len(failed)} of {len(places)} runs cannot be read{others}", problems=problems)
 
 
 def _told(item: _Taken) -> dict[str, object]:
@@ -82,6 +102,7 @@ def _told(item: _Taken) -> dict[str, object]:
         "name": item.run.name,
         "place": item.place,
         "is_new": item.is_new,
+        "was_recorded": item.run.imported is None,
         "metric_points": item.points,
         "metric_points_there": item.points_there,
         "missing": [] if item.run.imported is None else list(item.run.imported.missing),
@@ -91,8 +112,9 @@ def _told(item: _Taken) -> dict[str, object]:
 
 def _tell(done: Sequence[_Taken]) -> None:
     for item in done:
-        say("done", f"{item.run.name}: {'imported' if item.is_new else 'imported before'}, {item.points} metric points")
-        if item.points_there > item.points:
+        known = "recorded when it ran" if item.run.imported is None else "imported before"
+        say("done", f"{item.run.name}: {'imported' if item.is_new else known}, {item.points} metric points")
+        if item.run.imported is not None and item.points_there > item.points:
             say("warning", f"{item.points_there} points are there by now: it went on after it was imported, and a record is not rewritten")
         for note in item.run.notes if item.is_new else ():
             say("warning", note)

@@ -8,8 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from lineage.cli.bundle import import_command
-from lineage.cli.import_past import mlflow_command, tensorboard_command
-from lineage.cli.import_wandb import wandb_command
+from lineage.cli.import_past import mlflow_command, tensorboard_command, wandb_command
 
 
 class _Group(TyperGroup):

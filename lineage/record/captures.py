@@ -47,6 +47,6 @@ def captures(
     return (
         CodeRecord(recording, keeps=keeps, loads_here=loads_here),
         InstalledRecord(recording, loads_here=loads_here),
-        DvcStage(ports, run, append, note, keeps=keeps),
-        EventFileMetrics(ports, run, append, note, loads_here=loads_here),
+        DvcStage(recording, keeps=keeps),
+        EventFileMetrics(recording, loads_here=loads_here),
     )

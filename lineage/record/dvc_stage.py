@@ -7,19 +7,19 @@ Here they are read while the command begins, and again when it is over where a f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lineage.errors import LineageError
 from lineage.model.dvc import DvcDependency, DvcRecord
-from lineage.model.event import DvcDescribed, Event
+from lineage.model.event import DvcDescribed
 from lineage.model.plain import plain
-from lineage.model.run import Run
 from lineage.model.secrets import redact_text, redact_values
-from lineage.ports import Ports, StageReading
+from lineage.ports import StageReading
 from lineage.record.joining import is_secondary
+from lineage.record.recording import Recording
 from lineage.record.sinks import describe_error
 
 _SHOWN = 5
@@ -29,15 +29,13 @@ class DvcStage:
     """The DVC repository around a live run; does nothing where there is none.
 
     Args:
-        ports: The outside world.
-        run: Its record.
-        append: Adds an event to the record.
-        note: Adds a sentence to it.
+        recording: The record.
         keeps: Whether this process began the record. Another one adds nothing: whoever began it told already.
     """
 
-    def __init__(self, ports: Ports, run: Run, append: Callable[[Event], Run], note: Callable[[str], None], *, keeps: bool) -> None:
-        self._ports, self._append, self._note = ports, append, note
+    def __init__(self, recording: Recording, *, keeps: bool) -> None:
+        ports, run = recording.ports, recording.run
+        self._ports, self._append, self._note = ports, recording.append, recording.note
         self._began_ns = int(run.started_at.timestamp() * 1e9)
         self._pid = os.getpid()
         self._reading: StageReading | None = None
@@ -51,7 +49,7 @@ class DvcStage:
             return
         self._root = Path(found.root)
         self._known = found.model_copy(update={"root": _relative(self._root, top)})
-        append(DvcDescribed(at=datetime.now(UTC), dvc=self._known))
+        self._append(DvcDescribed(at=datetime.now(UTC), dvc=self._known))
         if found.stage is not None:
             try:
                 self._reading = ports.stages.read(self._root, found.stage, self._folder)

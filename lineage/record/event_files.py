@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from lineage.errors import LineageError
-from lineage.model.event import Described, Event
+from lineage.model.event import Described
 from lineage.model.plain import plain
-from lineage.model.run import Artifact, MetricPoint, Run
+from lineage.model.run import Artifact, MetricPoint
 from lineage.model.secrets import redact_values
-from lineage.ports import Ports
+from lineage.record.recording import Recording
 from lineage.record.sinks import describe_error
 
 _WORD = "tfevents"
@@ -21,15 +20,13 @@ class EventFileMetrics:
     """Adds to a run's metrics, when it ends, what its command wrote for TensorBoard.
 
     Args:
-        ports: The outside world.
-        run: Its record.
-        append: Adds an event to the record.
-        note: Adds a sentence to it.
+        recording: The record.
         loads_here: Whether the code runs in this process: then it logs by itself, and nothing is done.
     """
 
-    def __init__(self, ports: Ports, run: Run, append: Callable[[Event], Run], note: Callable[[str], None], *, loads_here: bool) -> None:
-        self._ports, self._run_id, self._append, self._note = ports, run.id, append, note
+    def __init__(self, recording: Recording, *, loads_here: bool) -> None:
+        self._ports, self._run_id = recording.ports, recording.run.id
+        self._append, self._note = recording.append, recording.note
         self._is_open, self._pid = not loads_here, os.getpid()
 
     def close(self) -> None:

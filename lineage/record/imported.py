@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 
@@ -13,6 +12,7 @@ from lineage.model.digest import canonical_json, digest_of_bytes, digest_of_json
 from lineage.model.environment import Environment, Package
 from lineage.model.event import ArtifactMade, ArtifactUsed, Ended, Event, Started, chain_digest
 from lineage.model.imported import Imported
+from lineage.model.metrics import digest_of_points, stored_points
 from lineage.model.plain import plain
 from lineage.model.run import Artifact, MetricPoint, Run, RunState, UsedArtifact
 from lineage.model.secrets import redact_command, redact_text, redact_values
@@ -106,7 +106,7 @@ def _events(ports: Ports, foreign: ForeignRun, run_id: str, points: list[MetricP
         state=state,
         summary=redact_values(plain(dict(foreign.summary), "summary")),
         error=None if foreign.error is None else redact_text(foreign.error),
-        metrics_digest=_digest_of(points),
+        metrics_digest=digest_of_points(stored_points(points)),
     )
 
 
@@ -145,13 +145,3 @@ def _environment(foreign: ForeignRun) -> Environment | None:
         cpu_count=int(foreign.facts.get("cpu_count") or 0),
         gpus=tuple(str(name) for name in foreign.facts.get("gpus") or ()),
     )
-
-
-def _digest_of(points: list[MetricPoint]) -> str | None:
-    # As the store takes it (`lineage.ports.RunStore.metrics_digest`): it checks this one when the record is taken over.
-    if not points:
-        return None
-    state = hashlib.sha256()
-    for point in points:
-        state.update(f"{point.step} {point.at!r} {json.dumps(point.values)}\n".encode())
-    return f"sha256:{state.hexdigest()}"

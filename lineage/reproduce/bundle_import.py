@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import unicodedata
@@ -16,6 +15,7 @@ from lineage.model.dataset import InputRecord
 from lineage.model.digest import digest_of_bytes
 from lineage.model.environment import Environment
 from lineage.model.event import replay
+from lineage.model.metrics import digest_of_points, stored_points
 from lineage.model.run import MetricPoint, Run, RunState
 from lineage.ports import ObjectStore, Ports, Progress, no_progress
 from lineage.record.identity import recorded_digests, recorded_rows
@@ -135,9 +135,9 @@ def _record(bundle: BundleFile, run_id: str, environments: dict[str, str]) -> Re
         raise IntegrityError(what, expected=f"the record of run {run_id}", found=f"that of run {run.id}")
     if run.state is RunState.running:
         raise IntegrityError(what, expected="a run that is over", found="one that goes on")
-    if run.metrics_digest != (found := _digest_of(points)) and (run.metrics_digest is not None or points):
+    if run.metrics_digest != (found := digest_of_points(stored_points(points))) and (run.metrics_digest is not None or points):
         raise IntegrityError(what, expected=f"metrics {run.metrics_digest}", found=f"metrics {found}")
-    _check_places(run, what)
+    check_places(run, what)
     return Record(run, events, {} if named is None else {named: environments[named]}, points)
 
 
@@ -153,14 +153,6 @@ def _point(line: bytes) -> MetricPoint:
     return MetricPoint.model_validate({"step": step, "at": at, "values": values})
 
 
-def _digest_of(points: list[MetricPoint]) -> str | None:
-    # As run stores compute it (RunStore.metrics_digest): what is written there has this very spelling.
-    state = hashlib.sha256()
-    for point in points:
-        state.update(f"{point.step} {point.at!r} {json.dumps(point.values)}\n".encode())
-    return f"sha256:{state.hexdigest()}" if points else None
-
-
 def _environment(environments: dict[str, str], digest: str) -> Environment:
     text = environments.get(digest)
     found = "none" if text is None else digest_of_bytes(text.encode())
@@ -169,7 +161,12 @@ def _environment(environments: dict[str, str], digest: str) -> Environment:
     return Environment.model_validate_json(text)
 
 
-def _check_places(run: Run, what: str) -> None:
+def check_places(run: Run, what: str) -> None:
+    """Refuse a record from elsewhere that leads out of its folder, or whose command cannot be shown.
+
+    Raises:
+        IntegrityError: It does; ``what`` names the record.
+    """
     # A record says where its code is put and which commit is checked out; neither may lead anywhere else.
     paths = [run.working_directory, *(used.path for used in run.uses)]
     if run.code is not None:

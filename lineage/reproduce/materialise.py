@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lineage.errors import Conflict, IntegrityError, InvalidSource, NotFound, Unavailable
 from lineage.model.dataset import InputRecord, normalise_uri
 from lineage.model.digest import digest_of_file
+from lineage.model.processes import is_running
 from lineage.model.run import Run
 from lineage.model.source import Column
 from lineage.ports import Exporter, Ports, Progress, no_progress
@@ -147,21 +148,11 @@ def _aside(final: Path) -> Path:
     prefix = f".{final.name}.writing-"
     for leftover in final.parent.glob(f"{glob.escape(prefix)}*"):
         process = leftover.name.removeprefix(prefix)
-        if process.isdigit() and (int(process) == os.getpid() or not _is_running(int(process))):
+        if process.isdecimal() and (int(process) == os.getpid() or not is_running(int(process))):
             shutil.rmtree(leftover, ignore_errors=True)
     aside = final.parent / f"{prefix}{os.getpid()}"
     aside.mkdir()
     return aside
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
 
 
 def _export(writer: Exporter, view: RecordedView, folder: Path, progress: Progress) -> None:

@@ -17,6 +17,7 @@ from lineage.adapters.datasets.deeplake_reach import check_reachable
 from lineage.adapters.datasets.upload_claim import UploadLock, check_claim, new_claim
 from lineage.errors import Conflict
 from lineage.model.dataset import DatasetVersion, local_path
+from lineage.model.processes import is_running
 from lineage.model.source import Column
 
 _MARK = "lineage_upload"
@@ -71,7 +72,8 @@ class DeepLakeWriter:
         # Made aside and renamed, so that a kill in between leaves no half-made dataset under the final name.
         folder.parent.mkdir(parents=True, exist_ok=True)
         for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.creating-*"):
-            if not _is_running(leftover.name.rpartition("-")[2]):
+            process = leftover.name.rpartition("-")[2]
+            if not (process.isdecimal() and is_running(int(process))):
                 shutil.rmtree(leftover)
         aside = folder.parent / f".{folder.name}.creating-{os.getpid()}"
         _make(f"file://{aside}", columns, self._mark)
@@ -178,16 +180,6 @@ class DeepLakeWriter:
                 f"somebody else wrote to {self._uri} meanwhile: expected {self._rows} rows, found {found}",
                 hint="nothing of it was recorded as complete; upload to an address that nobody else writes to",
             )
-
-
-def _is_running(process: str) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
 
 
 def _make(uri: str, columns: Sequence[Column], mark: Mapping[str, Any]) -> None:

@@ -113,7 +113,15 @@ def git_says(root: Path, *arguments: str) -> str:
     """What git prints, or nothing when it answers with status 1 and no word: there is no such thing."""
     variables = {name: value for name, value in os.environ.items() if name not in _REPOSITORY_VARIABLES}
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, env=variables, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        # Its own settings could have git start a program to watch its files.
+        done = subprocess.run(
+            ["git", "-c", "core.fsmonitor=false", *arguments],
+            cwd=root,
+            env=variables,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
     except OSError as error:
         raise Unavailable(f"git cannot be run: {error.strerror}") from error
     if done.returncode > 1 or (done.returncode == 1 and done.stderr.strip()):

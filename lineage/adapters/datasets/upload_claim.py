@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lineage.errors import Conflict, Unavailable
+from lineage.model.processes import is_running
 
 _FRESH = timedelta(minutes=10)
 """A claim is renewed with each commit. One that is older, on a machine that cannot be asked, belongs to a job that is gone."""
@@ -36,7 +37,7 @@ def check_claim(uri: str, claim: Mapping[str, Any]) -> None:
     except (KeyError, TypeError, ValueError):
         return
     is_here = claim.get("host") == socket.gethostname()
-    if is_fresh and (_is_running(claim.get("process")) if is_here else True):
+    if is_fresh and (_is_another(claim.get("process")) if is_here else True):
         raise _taken(uri, claim, "" if is_here else f"; after {_FRESH.seconds // 60} minutes without a commit of that job it continues")
 
 
@@ -114,13 +115,5 @@ def _taken(uri: str, claim: Mapping[str, Any], more: str) -> Conflict:
     )
 
 
-def _is_running(process: object) -> bool:
-    if not isinstance(process, int) or process == os.getpid():
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another account's
-        return True
-    return True
+def _is_another(process: object) -> bool:
+    return isinstance(process, int) and process != os.getpid() and is_running(process)
