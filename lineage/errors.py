@@ -4,7 +4,10 @@
     ├── UsageError                2  a name, option or argument that cannot be acted on
     │   └── AmbiguousId           2  an id prefix that fits several runs
     ├── NotFound                  5  no such run, dataset, view, object, model
+    │   └── TidiedAway            5  files that were there and were deleted
     ├── Conflict                  6  the target exists, or is being changed by somebody else
+    │   ├── KeyReused             6  a key that stands for another request
+    │   └── LeaseLost             6  a job that is another worker's now
     ├── InvalidSource             7  a source folder or file that cannot be imported
     ├── InvalidQuery              7  a query that does not parse, names an unknown column or keeps no row
     ├── CaptureError              8  something that must be recorded cannot be
@@ -12,6 +15,7 @@
     ├── IntegrityError            9  data, an object or a record differs from its digest
     ├── ExecutionFailed          10  a recorded command ended with an error
     └── Unavailable              11  a backend or a server is missing
+        ├── NoSpace              11  a disk or a quota is full
         └── MissingExtra         11  an optional package is not installed
 
 Exit codes 0, 1, 3 and 4 belong to verdicts (identical or equivalent, diverged, inconclusive, blocked), 130 to Ctrl-C, 70 to an
@@ -90,11 +94,37 @@ class NotFound(LineageError):
         self.name = name
 
 
+class TidiedAway(NotFound):
+    """Files that were there once and were deleted."""
+
+    code = "tidied_away"
+
+
 class Conflict(LineageError):
     """The target exists already, or somebody else is changing it."""
 
     code = "conflict"
     exit_code = 6
+
+
+class KeyReused(Conflict):
+    """A key that its owner chose for another request."""
+
+    code = "key_reused"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key '{key}' was used for another request", hint="choose a new key for each request; repeat one word by word")
+        self.key = key
+
+
+class LeaseLost(Conflict):
+    """A job that another worker has now, or that is over: what this worker made of it does not count."""
+
+    code = "lease_lost"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id[:12]} is not this worker's any more", hint="its lease ran out, or it was called off")
+        self.job_id = job_id
 
 
 class InvalidSource(LineageError):
@@ -178,6 +208,12 @@ class Unavailable(LineageError):
 
     code = "unavailable"
     exit_code = 11
+
+
+class NoSpace(Unavailable):
+    """A disk or a quota is full; what was being written is not kept."""
+
+    code = "no_space"
 
 
 class MissingExtra(Unavailable):

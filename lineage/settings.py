@@ -6,6 +6,7 @@ import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from lineage.errors import UsageError
 
@@ -38,6 +39,18 @@ def _patience_s() -> float:
     return seconds
 
 
+SandboxMode = Literal["require", "auto", "off"]
+
+
+def _sandbox() -> SandboxMode:
+    text = os.environ.get("LINEAGE_SANDBOX") or "auto"
+    for mode in get_args(SandboxMode):
+        if text == mode:
+            chosen: SandboxMode = mode
+            return chosen
+    raise UsageError(f"LINEAGE_SANDBOX is '{text}'", hint="give require, auto or off; docs/sandbox.md says what they mean")
+
+
 def _token() -> str | None:
     return os.environ.get("LINEAGE_TOKEN") or None
 
@@ -58,6 +71,7 @@ class Settings:
         sign: ``LINEAGE_SIGN``: name of the key that signs every run when it ends, where there is such a key; ``off`` for none.
         patience_s: ``LINEAGE_WAIT``: seconds that the end of a run waits for a tracker's server (15).
         token: ``LINEAGE_TOKEN``: bearer token for a service. Never on a command line, never printed.
+        sandbox: ``LINEAGE_SANDBOX``: whether a worker's commands need a sandbox: ``require``, ``auto`` (where the host has one), ``off``.
         cache: ``LINEAGE_CACHE``: what is known of installed packages on this machine, whatever the store (the user's cache folder).
     """
 
@@ -69,6 +83,7 @@ class Settings:
     cache: Path = field(default_factory=_cache_folder)
     patience_s: float = field(default_factory=_patience_s)
     token: str | None = field(default_factory=_token, repr=False)
+    sandbox: SandboxMode = field(default_factory=_sandbox)
 
 
 def load_settings(start: Path | None = None, store: str | None = None) -> Settings:

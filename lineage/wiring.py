@@ -67,7 +67,7 @@ def wire(settings: Settings | None = None) -> Ports:
     settings = settings or load_settings()
     folder = settings.folder
     is_new = not folder.exists()
-    database = _database(settings)
+    database = database_of(settings)
     objects: ObjectStore = FolderObjectStore(folder / "objects")
     probe = LocalEnvironmentProbe(settings.cache)
     if is_new:
@@ -76,7 +76,7 @@ def wire(settings: Settings | None = None) -> Ports:
     local = ContinuingRunStore(database)
     runs: RunStore = local
     rows: RowIndex = SqlRowIndex(database)
-    if _is_service(settings):
+    if is_service(settings):
         runs, rows, objects = _spooling(settings, local, rows, objects, liveness)
     return Ports(
         runs=runs,
@@ -113,7 +113,7 @@ def access_store(settings: Settings | None = None) -> SqlAccessStore:
             "LINEAGE_STORE names a service: its tokens are kept by the store behind it",
             hint="run this where the service runs, with the LINEAGE_STORE that it has",
         )
-    return SqlAccessStore(_database(settings))
+    return SqlAccessStore(database_of(settings))
 
 
 def keyring(settings: Settings | None = None) -> FolderKeyring:
@@ -221,18 +221,20 @@ def _event_files() -> EventFiles:
     return made
 
 
-def _database(settings: Settings) -> Database:
+def database_of(settings: Settings) -> Database:
+    """The database of these settings; the spool's, where the store is a service."""
     if settings.store.startswith(("postgresql://", "postgres://")):
         found: Any = _load("lineage.adapters.stores.postgres", "psycopg", "postgres").PostgresDatabase(settings.store)
     else:
         # Runs that a service is to get wait in a file of their own: what is recorded here to stay is not among them.
-        file = settings.folder / "spool.sqlite" if _is_service(settings) else Path(settings.store) / "lineage.sqlite"
+        file = settings.folder / "spool.sqlite" if is_service(settings) else Path(settings.store) / "lineage.sqlite"
         found = _load("lineage.adapters.stores.sqlite", "sqlite3", "").SqliteDatabase(file)
     made: Database = found
     return made
 
 
-def _is_service(settings: Settings) -> bool:
+def is_service(settings: Settings) -> bool:
+    """Whether the store is a service."""
     return settings.store.startswith(("http://", "https://"))
 
 
@@ -261,6 +263,19 @@ def spool_of(ports: Ports) -> SpoolingRunStore | None:
     return ports.runs if isinstance(ports.runs, SpoolingRunStore) else None
 
 
+def require_own_objects(ports: Ports) -> None:
+    """For what is to be kept for everybody who uses the store.
+
+    Raises:
+        UsageError: The store is a service's: its objects are kept behind it.
+    """
+    if spool_of(ports) is not None:
+        raise UsageError(
+            "LINEAGE_STORE names a service: rows that are archived here would be on this machine only",
+            hint="run this where the service runs, with the LINEAGE_STORE that it has",
+        )
+
+
 @contextmanager
 def copying(source: str, target: str, *, with_objects: bool, progress: Progress) -> Iterator[Iterator[Copied]]:
     """What brings every record of one store to another: folders, ``postgresql://…`` or ``http://…``.
@@ -284,7 +299,7 @@ def copying(source: str, target: str, *, with_objects: bool, progress: Progress)
         aside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lineage-copy-")))
 
         def opened(chosen: Settings) -> tuple[RunStore, ObjectStore, Ports | HttpClient]:
-            if _is_service(chosen):
+            if is_service(chosen):
                 client = HttpClient(chosen.store, chosen.token, _COPY_PATIENCE_S)
                 stack.callback(client.close)
                 return HttpRunStore(client), FetchingObjectStore(FolderObjectStore(aside / "objects"), HttpObjects(client), aside), client

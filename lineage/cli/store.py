@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lineage.cli import backup
 from lineage.cli.output import AsJson, print_json, progress_bars, say
 from lineage.errors import IntegrityError
 from lineage.wiring import copying
@@ -17,9 +18,9 @@ _SHOWN = 10
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    commands = typer.Typer(help="Bring one store's records to another.", no_args_is_help=True, rich_markup_mode=None)
-    commands.callback()(lambda: None)
+    commands = typer.Typer(help="Bring a store's records to another one, or to a backup.", no_args_is_help=True, rich_markup_mode=None)
     commands.command("copy")(copy)
+    backup.register(commands)
     app.add_typer(commands, name="store")
 
 

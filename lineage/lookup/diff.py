@@ -18,8 +18,19 @@ from lineage.model.run import MetricPoint, Run
 from lineage.ports import Ports, Progress, SourceControl, no_progress
 from lineage.record.metrics import NOT_COMPARED
 
+_NOT_OPENED = "repositories are not opened here: `lineage diff` does it where they are"
 
-def diff_runs(ports: Ports, a: Run, b: Run, *, rows: int = 20, role: str | None = None, progress: Progress = no_progress) -> Difference:
+
+def diff_runs(
+    ports: Ports,
+    a: Run,
+    b: Run,
+    *,
+    rows: int = 20,
+    role: str | None = None,
+    opens_repositories: bool = True,
+    progress: Progress = no_progress,
+) -> Difference:
     """Compare two runs.
 
     Args:
@@ -28,6 +39,7 @@ def diff_runs(ports: Ports, a: Run, b: Run, *, rows: int = 20, role: str | None 
         b: The second.
         rows: How many changed rows of each kind are described; the others are counted.
         role: Only inputs of this role.
+        opens_repositories: Look for the code in the repositories that the records name; else only whether it is the same is told.
         progress: Told of rows described.
 
     Raises:
@@ -35,7 +47,7 @@ def diff_runs(ports: Ports, a: Run, b: Run, *, rows: int = 20, role: str | None 
         IntegrityError: An object is not what its record says.
     """
     data = diff_data(ports, a, b, rows=rows, role=role, progress=progress)
-    code = _code(ports.source, a, b)
+    code = _code(ports.source if opens_repositories else None, a, b)
     configuration, (weights, read) = _configuration(a, b), _used_files(a, b)
     environment = compare_environments(a.environment, b.environment)
     metrics_a, metrics_b = ports.runs.metrics(a.id), ports.runs.metrics(b.id)
@@ -69,7 +81,7 @@ def _side(run: Run) -> RunSide:
     )
 
 
-def _code(source: SourceControl, run_a: Run, run_b: Run) -> CodeDifference:
+def _code(source: SourceControl | None, run_a: Run, run_b: Run) -> CodeDifference:
     a, b = run_a.code, run_b.code
     loaded = _loaded(run_a, run_b)
     if a is None or b is None:
@@ -79,6 +91,8 @@ def _code(source: SourceControl, run_a: Run, run_b: Run) -> CodeDifference:
         return CodeDifference(is_same=False, a=_short(a), b=_short(b), files=None, reason="no code was recorded")
     if a.content == b.content:
         return CodeDifference(is_same=not loaded, a=_short(a), b=_short(b), files=loaded)
+    if source is None:
+        return CodeDifference(is_same=False, a=_short(a), b=_short(b), files=None, reason=_NOT_OPENED)
     reason: str | None
     try:
         files = source.changed_files(a, b)
@@ -104,8 +118,8 @@ def _short(code: CodeVersion | None) -> str | None:
 
 def _configuration(a: Run, b: Run) -> tuple[ValueChange, ...]:
     return (
-        *changed_values(_dotted(a.config), _dotted(b.config), "config."),
-        *changed_values(_dotted(a.determinism), _dotted(b.determinism), "determinism."),
+        *changed_values(dotted(a.config), dotted(b.config), "config."),
+        *changed_values(dotted(a.determinism), dotted(b.determinism), "determinism."),
         *changed_values({"command": " ".join(a.command)}, {"command": " ".join(b.command)}),
         *changed_values({"working directory": a.working_directory}, {"working directory": b.working_directory}),
         *changed_values({"seed": a.seed}, {"seed": b.seed}),
@@ -113,12 +127,17 @@ def _configuration(a: Run, b: Run) -> tuple[ValueChange, ...]:
     )
 
 
-def _dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, under keys such as ``optimizer.lr``. An empty mapping is a value, too."""
+def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, under keys such as ``optimizer.lr``. An empty mapping is a value, too.
+
+    Args:
+        values: Keys to values or further mappings.
+        prefix: Put before each key.
+    """
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
-            flat |= _dotted(value, f"{prefix}{name}.")
+            flat |= dotted(value, f"{prefix}{name}.")
         else:
             flat[f"{prefix}{name}"] = value
     return flat

@@ -6,15 +6,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lineage.errors import NotFound, UsageError
 from lineage.lookup.graph import Hop, descendants
 from lineage.lookup.rows import Exposure, Occurrence, exposures, find_picture, find_sample
-from lineage.lookup.runs import find_runs
+from lineage.lookup.runs import find_briefs, find_runs
 from lineage.model.dataset import InputRecord, normalise_uri
 from lineage.model.digest import digest_of_file, looks_like_digest
 from lineage.model.run import Run
 from lineage.ports import Liveness, ObjectStore, RowIndex, RunQuery, RunStore, Sighting
+
+if TYPE_CHECKING:
+    from lineage.model.listing import InputBrief, RunBrief
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ def models_of_dataset(
     found = {run.id: run for query in queries for run in find_runs(runs, liveness, query)}
     newest_first = sorted(found.values(), key=lambda run: (run.started_at, run.id), reverse=True)
 
-    def fits(item: InputRecord) -> bool:
+    def fits(item: InputRecord | InputBrief) -> bool:
         return item.uri in addresses and commit_id in (None, item.commit_id) and view in (None, item.view_id, item.view_name)
 
     return models_of(index, _exposures(newest_first, fits))
@@ -72,43 +76,31 @@ def _addresses(uri: str) -> tuple[str, ...]:
 
 
 def exposures_of_version(runs: RunStore, liveness: Liveness, dataset_id: str, commit_id: str) -> list[Exposure]:
-    """Inputs of runs that are a dataset's version, newest run first.
+    """Inputs of runs that are a dataset's version, newest run first; without the keys of their views. Reads no whole record.
 
     Raises:
         NotFound: No recorded run read it.
     """
-    found = find_runs(runs, liveness, RunQuery(dataset_id=dataset_id, commit_id=commit_id))
+    found = find_briefs(runs, liveness, RunQuery(dataset_id=dataset_id, commit_id=commit_id))
     if not found:
         raise NotFound("dataset version", f"{dataset_id} at {commit_id}", detail="no recorded run read it")
     return _exposures(found, lambda item: (item.dataset_id, item.commit_id) == (dataset_id, commit_id))
 
 
-def _exposures(runs: Iterable[Run], fits: Callable[[InputRecord], bool]) -> list[Exposure]:
-    return [
-        Exposure(
-            Sighting(
-                run_id=run.id,
-                run_name=run.name,
-                project=run.project,
-                job_type=run.job_type,
-                state=run.state.value,
-                started_at=run.started_at.isoformat(timespec="microseconds"),
-                ordinal=ordinal,
-                role=item.role,
-                uri=item.uri,
-                commit_id=item.commit_id,
-                view_id=item.view_id,
-                view_name=item.view_name,
-                view_key=item.view_key,
-                reproduces=run.reproduces,
-                models=tuple((output.name, output.digest) for output in run.outputs if output.kind == "model"),
-            ),
-            (),
-        )
-        for run in runs
-        for ordinal, item in enumerate(run.inputs)
-        if fits(item)
-    ]
+def _exposures(runs: Iterable[Run | RunBrief], fits: Callable[[InputRecord | InputBrief], bool]) -> list[Exposure]:
+    found = []
+    for run in runs:
+        started_at = run.started_at.isoformat(timespec="microseconds")
+        facts = (run.id, run.name, run.project, run.job_type, run.state.value, started_at)
+        models = tuple((output.name, output.digest) for output in run.outputs if output.kind == "model")
+        inputs: Sequence[InputRecord | InputBrief] = run.inputs
+        for ordinal, item in enumerate(inputs):
+            if fits(item):
+                key = item.view_key if isinstance(item, InputRecord) else None
+                view = (item.view_id, item.view_name, key)
+                sighting = Sighting(*facts, ordinal, item.role, item.uri, item.commit_id, *view, run.reproduces, models)
+                found.append(Exposure(sighting, ()))
+    return found
 
 
 def occurrences_of(index: RowIndex, objects: ObjectStore, *, image: str | None = None, sample: str | None = None) -> list[Occurrence]:

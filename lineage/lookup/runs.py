@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lineage.errors import AmbiguousId, Conflict, NotFound, UsageError
 from lineage.lookup.tracked import is_tracked_name, tracked_run
@@ -14,6 +15,9 @@ from lineage.model.digest import digest_of_file, looks_like_digest
 from lineage.model.event import Ended
 from lineage.model.run import Artifact, Run, RunState
 from lineage.ports import Liveness, RunQuery, RunStore
+
+if TYPE_CHECKING:
+    from lineage.model.listing import RunBrief
 
 _ID = re.compile(r"[0-9a-f]{1,32}")
 
@@ -48,6 +52,18 @@ def find_runs(runs: RunStore, liveness: Liveness, query: RunQuery) -> list[Run]:
             settle(runs, liveness, run)  # or a run that just died would be missed, or listed as running
         return runs.find(query)
     return [settle(runs, liveness, run) for run in runs.find(query)]
+
+
+def find_briefs(runs: RunStore, liveness: Liveness, query: RunQuery) -> list[RunBrief]:
+    """Runs that fit in short, newest first, each in its true state; reads no whole record but of those that seem to run."""
+    return [settle_brief(runs, liveness, item) for item in runs.briefs(query)]
+
+
+def settle_brief(runs: RunStore, liveness: Liveness, item: RunBrief) -> RunBrief:
+    """As :func:`settle`, of a run in short."""
+    from lineage.model.listing import brief  # a run that records lists nothing
+
+    return brief(settle(runs, liveness, runs.get(item.id))) if item.state is RunState.running else item
 
 
 def settle(runs: RunStore, liveness: Liveness, run: Run) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +18,8 @@ from lineage.record.step_log import StepLog, read_log
 from lineage.record.steps import files_of
 
 _SHOWN = 64
+DIGESTS = ("batch", "input", "gradient", "parameters")
+"""What a step has a digest of, in the order of the training."""
 
 
 def read_steps(ports: Ports, run: Run, rank: int = 0) -> StepLog:
@@ -115,12 +118,27 @@ def compare_steps(ports: Ports, a: Run, b: Run, rank: int = 0) -> StepsCompared:
     )
 
 
-def shown_rows(ports: Ports, run: Run, record: StepRecord) -> tuple[StepRowsShown, ...]:
+def told_steps(ports: Ports, run: Run, records: Sequence[StepRecord]) -> list[dict[str, Any]]:
+    """Steps as JSON values: rows with their names, losses as numbers (words where they are not finite), digests in hexadecimal."""
+    names = RowNames(ports)
+    return [
+        {
+            "step": record.step,
+            "rows": [rows.model_dump(mode="json") for rows in shown_rows(ports, run, record, names)],
+            "losses": [loss if math.isfinite(loss) else str(loss) for loss in losses_of(record)],
+            **{name: None if (digest := getattr(record, name)) is None else digest.hex() for name in DIGESTS},
+        }
+        for record in records
+    ]
+
+
+def shown_rows(ports: Ports, run: Run, record: StepRecord, names_of: RowNames | None = None) -> tuple[StepRowsShown, ...]:
     """Rows of a step with their names, as far as the record knows them."""
+    names_of = names_of or RowNames(ports)
     shown = []
     for rows in record.rows:
         item = run.inputs[rows.ordinal] if rows.ordinal < len(run.inputs) else None
-        names = row_names(ports, item, rows.positions[:_SHOWN]) if item is not None else {}
+        names = names_of.of(item, rows.positions[:_SHOWN]) if item is not None else {}
         shown.append(
             StepRowsShown(
                 role=item.role if item is not None else "?",
@@ -133,11 +151,21 @@ def shown_rows(ports: Ports, run: Run, record: StepRecord) -> tuple[StepRowsShow
     return tuple(shown)
 
 
-def row_names(ports: Ports, item: InputRecord, positions: Sequence[int]) -> Mapping[int, tuple[int, str | None]]:
-    """Source row and sample id for positions of an input."""
-    rows = recorded_rows(ports.objects, item)
-    ids = recorded_names(ports.objects, item, rows).sample_ids
-    return {position: (int(rows[position]), None if ids is None else ids[position]) for position in positions if position < len(rows)}
+class RowNames:
+    """Source rows and sample ids of inputs; what an input's lists of them say is read once."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._known: dict[tuple[str | None, ...], tuple[Any, Sequence[str | None] | None]] = {}
+
+    def of(self, item: InputRecord, positions: Sequence[int]) -> Mapping[int, tuple[int, str | None]]:
+        """Source row and sample id for positions of an input."""
+        key = (item.rows_object, item.ledger_object, item.digests_object)
+        if key not in self._known:
+            rows = recorded_rows(self._ports.objects, item)
+            self._known[key] = rows, recorded_names(self._ports.objects, item, rows).sample_ids
+        rows, ids = self._known[key]
+        return {position: (int(rows[position]), None if ids is None else ids[position]) for position in positions if position < len(rows)}
 
 
 def _parted(log: StepLog, place: int, other: StepRecord) -> tuple[int, Phase, int | None]:

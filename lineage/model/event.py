@@ -6,7 +6,7 @@ Each event is chained to the one before it by digest, so that a changed, missing
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -339,6 +339,16 @@ def replay(events: Iterable[tuple[str, str]], run_id: str, find_environment: Fin
     return run
 
 
+def _check_times(*times: datetime) -> None:
+    for at in times:
+        if at.utcoffset() is None:
+            raise ValueError(f"a time without a zone: {at}")
+        try:
+            at.astimezone(UTC)
+        except OverflowError:
+            raise ValueError(f"a time that cannot be told in UTC: {at}") from None
+
+
 def fold(events: Iterable[tuple[str, str]], run_id: str, find_environment: FindEnvironment | None = None) -> Iterator[tuple[Event, Run]]:
     """Every event with the record after it; their chain is checked on the way.
 
@@ -362,6 +372,7 @@ def fold(events: Iterable[tuple[str, str]], run_id: str, find_environment: FindE
         try:
             event = parse_event.validate_json(payload, context={"find_environment": find_environment})
             run = apply(run, event)
+            _check_times(event.at, run.started_at)
         except IntegrityError as error:
             raise IntegrityError(
                 f"record {run_id[:12]}, event {number}, {error.what}", expected=error.expected, found=error.found, hint=error.hint

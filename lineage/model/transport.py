@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from lineage.model.digest import Digest
+from lineage.model.metrics import stored_points
 from lineage.model.run import MetricPoint, RunState
 
 MOST_RUNS = 200
@@ -49,6 +50,13 @@ class Query(_Body):
     output_digest: _Name | None = None
     output_kind: _Name | None = None
     reproduces: _Name | None = None
+    view: _Name | None = None
+    view_keys: Annotated[tuple[_Name, ...], Field(max_length=100_000)] | None = None
+    code: _Name | None = None
+    package: _Name | None = None
+    package_version: _Name | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
     mentions: _Name | None = None
     after: tuple[_Name, _Name] | None = None
     limit: Annotated[int, Field(ge=1, le=MOST_RUNS)] = MOST_RUNS
@@ -99,6 +107,10 @@ class RowQuestion(_Body):
         kind: What ``key`` is of.
         key: First eight bytes of a digest as a number.
         replaced: Also files that were replaced later.
+        link: Kind of links from ``things``, which are tuples of texts (``lineage.ports.Link``).
+        forward: In the direction of time.
+        most: Links of each thing.
+        skip: Leave out so many of each.
     """
 
     values: Annotated[tuple[_Name, ...], Field(max_length=100_000)] = ()
@@ -107,6 +119,11 @@ class RowQuestion(_Body):
     kind: Literal["picture", "sample"] = "picture"
     key: Annotated[int, Field(ge=0, lt=2**64)] = 0
     replaced: bool = False
+    link: Literal["holds", "reads", "makes", "starts", "repeats", "uploads"] = "reads"
+    things: Annotated[tuple[Annotated[tuple[_Name, ...], Field(min_length=1, max_length=3)], ...], Field(max_length=1_000)] = ()
+    forward: bool = True
+    most: Annotated[int, Field(ge=0, le=10_000)] = 0
+    skip: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
 class Added(_Body):
@@ -117,7 +134,7 @@ class Added(_Body):
 
 def point_texts(points: Iterable[MetricPoint]) -> list[PointText]:
     """Metric points as they travel."""
-    return [(point.step, point.at, json.dumps(point.values)) for point in points]
+    return list(stored_points(points))
 
 
 def points_of(texts: Sequence[PointText]) -> list[MetricPoint]:

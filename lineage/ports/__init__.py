@@ -24,7 +24,20 @@ from lineage.ports.outside import (
 from lineage.ports.pictures import Pictures
 from lineage.ports.progress import Progress, no_progress
 from lineage.ports.remotes import Remote
-from lineage.ports.rows import ArtifactEdge, KeyKind, KnownVersion, RowIndex, Sighting
+from lineage.ports.rows import (
+    ArtifactEdge,
+    DatasetName,
+    KeyKind,
+    KnownVersion,
+    Link,
+    LinkKind,
+    RowIndex,
+    RunName,
+    Sighting,
+    VersionRead,
+    ViewRead,
+    texts_of,
+)
 from lineage.ports.runs import Liveness, Position, RunQuery, RunStore
 from lineage.ports.stages import StageProbe, StageReading
 from lineage.ports.steps import StepSink, Watch, Watcher
@@ -37,6 +50,7 @@ __all__ = [
     "BuiltEnvironment",
     "CachedEnvironment",
     "DatasetBackend",
+    "DatasetName",
     "DatasetReader",
     "DatasetWriter",
     "EnvironmentBuilder",
@@ -50,6 +64,8 @@ __all__ = [
     "KeyKind",
     "Keyring",
     "KnownVersion",
+    "Link",
+    "LinkKind",
     "Liveness",
     "ObjectStore",
     "OnError",
@@ -60,6 +76,7 @@ __all__ = [
     "Progress",
     "Remote",
     "RowIndex",
+    "RunName",
     "RunQuery",
     "RunStore",
     "Sender",
@@ -71,7 +88,10 @@ __all__ = [
     "Step",
     "StepSink",
     "Tracker",
+    "VersionRead",
+    "ViewRead",
     "Watch",
     "Watcher",
     "no_progress",
+    "texts_of",
 ]

@@ -23,6 +23,13 @@ class Pictures(Protocol):
             InvalidSource: It cannot be decoded.
         """
 
+    def reduced(self, content: bytes, most_px: int) -> bytes | None:
+        """An encoded picture as a JPEG whose longer side has ``most_px`` pixels; ``None`` when it is no larger already.
+
+        Raises:
+            InvalidSource: It cannot be decoded, or has more than 100 million pixels.
+        """
+
     def side_by_side(self, left: bytes, right: bytes, titles: tuple[str, str]) -> bytes:
         """Two encoded pictures in one PNG, of equal height, with a line of text over each.
 

@@ -67,6 +67,115 @@ class ArtifactEdge:
 
 KeyKind = Literal["picture", "sample"]
 
+LinkKind = Literal["holds", "reads", "makes", "starts", "repeats", "uploads"]
+"""What leads from one thing to a later one: a dataset version ``holds`` a view, a run ``reads`` a view and ``makes`` a file, a run
+``starts`` from a file, a run ``repeats`` another, and a run ``uploads`` a dataset version."""
+
+
+def texts_of(kind: LinkKind, *, forward: bool) -> int:
+    """Of how many texts a thing consists that such links lead from, in this direction."""
+    return {("holds", True): 2, ("holds", False): 3, ("reads", True): 3, ("uploads", False): 2}.get((kind, forward), 1)
+
+
+class Link(NamedTuple):
+    """One step between two things, seen from ``near``.
+
+    A thing is a tuple of texts: ``(run id)``, ``(digest of a file)``, ``(dataset id, commit id)`` of a version, and ``(dataset id, commit
+    id, content digest)`` of a view.
+
+    Attributes:
+        near: What was asked about.
+        far: What it is connected with.
+        role: What a view was read for, or a file used for; empty where that says nothing.
+        name: Of the view or file; ``None`` without one.
+        place: Address of the dataset, or kind of the file.
+        total: How many links of this kind ``near`` has in this direction.
+    """
+
+    near: tuple[str, ...]
+    far: tuple[str, ...]
+    role: str
+    name: str | None
+    place: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunName:
+    """A run in one line, as the tables have it. ``started_at`` is UTC, ISO 8601 with microseconds."""
+
+    run_id: str
+    name: str
+    project: str
+    group: str | None
+    job_type: str
+    state: str
+    started_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetName:
+    """A dataset that runs read. Times are UTC, ISO 8601 with microseconds.
+
+    Attributes:
+        uri: One of its addresses.
+        versions: Number of versions that were read.
+        inputs: How often runs read any of them: a run that reads two views counts twice.
+        last_at: When the newest of those runs began.
+    """
+
+    dataset_id: str
+    uri: str
+    versions: int
+    inputs: int
+    last_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRead:
+    """A version of a dataset, as runs read it.
+
+    Attributes:
+        uri: One of its addresses.
+        rows: Number of its rows; ``None`` for one that was digested elsewhere only.
+        views: Number of different contents that were read of it.
+        runs: Number of runs that read it.
+        roles: (role, number of runs) by role.
+        models: Number of different models that those runs made.
+        first_at: When the first of those runs began.
+        last_at: Likewise the last.
+    """
+
+    commit_id: str
+    branch: str
+    uri: str
+    rows: int | None
+    views: int
+    runs: int
+    roles: tuple[tuple[str, int], ...]
+    models: int
+    first_at: str
+    last_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRead:
+    """Rows of a version, one for each content, as runs read them.
+
+    Attributes:
+        run_id: The newest run that read them.
+        ordinal: Number of the input in its record.
+        inputs: Number of inputs of runs that are these rows.
+        last_at: When that run began.
+    """
+
+    commit_id: str
+    content_digest: str
+    run_id: str
+    ordinal: int
+    inputs: int
+    last_at: str
+
 
 class RowIndex(Protocol):
     """Finds views and runs by what is in them. Rebuilt from records and objects when it is lost."""
@@ -128,6 +237,32 @@ class RowIndex(Protocol):
 
     def used_by(self, run_ids: Sequence[str]) -> list[ArtifactEdge]:
         """Files that these runs started from."""
+
+    def links(self, kind: LinkKind, near: Sequence[tuple[str, ...]], *, forward: bool, most: int, skip: int = 0) -> list[Link]:
+        """Links of each of these things, of the newest run first; in the direction of time or against it.
+
+        Args:
+            kind: Which links.
+            near: Where they begin (forward) or end.
+            forward: In the direction of time.
+            most: So many for each thing at most; ``total`` counts all of them.
+            skip: Leave out so many of each.
+        """
+
+    def run_names(self, run_ids: Sequence[str]) -> list[RunName]:
+        """What runs are called; those that are known, in any order."""
+
+    def datasets(self, after: str, most: int) -> list[DatasetName]:
+        """Datasets that runs read, by id; at most so many behind the id ``after``."""
+
+    def versions_read(self, dataset_id: str, most: int, skip: int = 0) -> list[VersionRead]:
+        """Versions of a dataset that runs read, the one that was read last first, without the first ``skip``."""
+
+    def views_read(self, dataset_id: str, commit_id: str | None, most: int, skip: int = 0) -> list[ViewRead]:
+        """Views of a dataset, or of one version of it, that runs read; the one that was read last first, without the first ``skip``."""
+
+    def uploads(self, dataset_id: str, commit_id: str | None, most: int) -> list[str]:
+        """Ids of runs that wrote versions of a dataset, or this one, newest first."""
 
     def archive(self, content_digest: str) -> str | None:
         """Object that lists a kept copy of a view's rows (``lineage.record.archive``)."""

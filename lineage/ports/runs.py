@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
 
 from lineage.model.environment import Environment
 from lineage.model.event import Event
 from lineage.model.run import MetricPoint, Run, RunState
+
+if TYPE_CHECKING:
+    from lineage.model.listing import RunBrief  # a run that records lists nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,18 @@ class RunQuery:
     output_digest: str | None = None
     output_kind: str | None = None
     reproduces: str | None = None
+    view: str | None = None
+    """Name or id of a saved view that it read."""
+    view_keys: tuple[str, ...] | None = None
+    """Only runs that read one of these views (``lineage.ports.RowIndex``); conditions on data hold for one and the same input."""
+    code: str | None = None
+    """What its code is called: a git commit, snapshot or tree (or how one begins), or the digest of several trees."""
+    package: str | None = None
+    package_version: str | None = None
+    """Of ``package``."""
+    since: datetime | None = None
+    until: datetime | None = None
+    """Began at ``since`` or later, and before this."""
     mentions: str | None = None
     """Only records that hold this word (letters, digits and ``_.-``) somewhere; upper and lower case may count as the same."""
     after: tuple[str, str] | None = None
@@ -75,6 +91,9 @@ class RunStore(Protocol):
 
     def find(self, query: RunQuery) -> list[Run]:
         """Records that fit, newest first."""
+
+    def briefs(self, query: RunQuery) -> list[RunBrief]:
+        """What a list shows of the records that fit, newest first; reads no whole record."""
 
     def events(self, run_id: str) -> list[tuple[str, str]]:
         """(payload text, chain digest) of every event, in order."""

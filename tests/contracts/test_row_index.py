@@ -1,4 +1,7 @@
-"""What every row index promises: the same tests over SQLite and PostgreSQL, against plain dictionaries."""
+"""What every row index promises: the same tests over memory, SQLite, PostgreSQL and a service (HTTP), against plain dictionaries.
+
+With a service, rows are noted on this machine and runs are the service's: look-ups ask both.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +25,9 @@ from hypothesis import strategies as st
 
 from lineage.adapters.stores import key_blocks, view_blocks
 from lineage.adapters.stores.database import Database
+from lineage.adapters.stores.http_client import HttpClient
+from lineage.adapters.stores.http_rows import SpoolingRowIndex
+from lineage.adapters.stores.memory import MemoryDatabase
 from lineage.adapters.stores.postgres import PostgresDatabase
 from lineage.adapters.stores.row_index import SqlRowIndex
 from lineage.adapters.stores.sql import SqlRunStore
@@ -27,32 +35,63 @@ from lineage.adapters.stores.sqlite import SqliteDatabase
 from lineage.model.dataset import InputRecord
 from lineage.model.event import ArtifactMade, ArtifactUsed, Described, Ended, InputUsed, Started
 from lineage.model.run import Artifact, Run, RunState, UsedArtifact
-from lineage.ports import ArtifactEdge, KnownVersion, RowIndex, Sighting
+from lineage.ports import ArtifactEdge, KnownVersion, RowIndex, RunStore, Sighting
+from lineage.settings import Settings
+from lineage.wiring import wire
+from service.app import create_app
+from tests.support.serving import serving
 
 AT = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 A, B, C = ("sha256:" + letter * 64 for letter in "abc")
 LARGEST = 2**64 - 1
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """An empty database."""
-    if request.param == "sqlite":
-        made: Database = SqliteDatabase(tmp_path / "lineage.sqlite")
-    else:
+@dataclass(frozen=True)
+class Place:
+    """Where rows are noted, the service behind it if there is one, and what is promised of both."""
+
+    database: Database
+    rows: RowIndex
+    runs: RunStore
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "http"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """An empty index."""
+    if request.param == "http":
+        ports = wire(Settings(str(tmp_path / "service"), tmp_path / "service"))
+        with serving(create_app(ports)) as address, closing(HttpClient(address, patience_s=0.5)) as client:
+            local = SqliteDatabase(tmp_path / "lineage.sqlite")
+            yield Place(local, SpoolingRowIndex(SqlRowIndex(local), client), ports.runs)
+            local.close()
+        ports.runs.close()
+        return
+    made: Database
+    if request.param == "postgresql":
         made = PostgresDatabase(request.getfixturevalue("postgres_url"))
-    yield made
+    else:
+        made = MemoryDatabase() if request.param == "memory" else SqliteDatabase(tmp_path / "lineage.sqlite")
+    yield Place(made, SqlRowIndex(made), SqlRunStore(made))
     made.close()
 
 
-@pytest.fixture
-def rows(database: Database) -> RowIndex:
-    return SqlRowIndex(database)
+DATABASES = pytest.mark.parametrize("place", ["memory", "sqlite", "postgresql"], indirect=True)
+"""For what is noted of runs: a service does that by itself."""
 
 
 @pytest.fixture
-def runs(database: Database) -> SqlRunStore:
-    return SqlRunStore(database)
+def database(place: Place) -> Database:
+    return place.database
+
+
+@pytest.fixture
+def rows(place: Place) -> RowIndex:
+    return place.rows
+
+
+@pytest.fixture
+def runs(place: Place) -> RunStore:
+    return place.runs
 
 
 def keys_of(*numbers: int) -> Any:
@@ -314,13 +353,13 @@ def run_id(number: int) -> str:
     return f"{number:032x}"
 
 
-def start(runs: SqlRunStore, number: int, minute: int = 0, **fields: Any) -> None:
+def start(runs: RunStore, number: int, minute: int = 0, **fields: Any) -> None:
     facts: dict[str, Any] = {"name": f"r{number}", "project": "parking", "job_type": "train"} | fields
     run = Run(id=run_id(number), started_at=AT + timedelta(minutes=minute), **facts)
     runs.append(run.id, Started(at=AT, run=run))
 
 
-def use(runs: SqlRunStore, number: int, space: str | None, digest: str = A, role: str = "train", name: str | None = None) -> None:
+def use(runs: RunStore, number: int, space: str | None, digest: str = A, role: str = "train", name: str | None = None) -> None:
     item = InputRecord(
         role=role,
         uri="file:///ds",
@@ -343,11 +382,16 @@ def use(runs: SqlRunStore, number: int, space: str | None, digest: str = A, role
     runs.append(run_id(number), InputUsed(at=AT, input=item))
 
 
-def make(runs: SqlRunStore, number: int, digest: str, name: str = "model.pth", kind: str = "model") -> None:
+def use_other(runs: RunStore, number: int, **facts: str) -> None:
+    item = runs.get(run_id(0)).inputs[0].model_copy(update=facts)
+    runs.append(run_id(number), InputUsed(at=AT, input=item))
+
+
+def make(runs: RunStore, number: int, digest: str, name: str = "model.pth", kind: str = "model") -> None:
     runs.append(run_id(number), ArtifactMade(at=AT, artifact=Artifact(name=name, kind=kind, path=name, digest=digest, size_bytes=1)))
 
 
-def start_from(runs: SqlRunStore, number: int, digest: str, path: str = "base.pth") -> None:
+def start_from(runs: RunStore, number: int, digest: str, path: str = "base.pth") -> None:
     used = UsedArtifact(role="base", kind="model", path=path, digest=digest, size_bytes=1, used_at=AT)
     runs.append(run_id(number), ArtifactUsed(at=AT, artifact=used))
 
@@ -356,7 +400,7 @@ def told(edges: Sequence[ArtifactEdge]) -> list[tuple[int, str, str]]:
     return [(int(edge.run_id, 16), edge.name, edge.digest) for edge in edges]
 
 
-def test_runs_that_read_a_view(rows: RowIndex, runs: SqlRunStore) -> None:
+def test_runs_that_read_a_view(rows: RowIndex, runs: RunStore) -> None:
     """Each input that is one of the views, newest run first, with the models that the run has now, and everything else in short."""
     key, other = f"s/{'a' * 64}", f"s/{'b' * 64}"
     start(runs, 1)
@@ -386,7 +430,7 @@ def test_runs_that_read_a_view(rows: RowIndex, runs: SqlRunStore) -> None:
     assert rows.sightings([]) == rows.sightings(["s/none"]) == []
 
 
-def test_runs_that_read_many_views(rows: RowIndex, runs: SqlRunStore) -> None:
+def test_runs_that_read_many_views(rows: RowIndex, runs: RunStore) -> None:
     """More views than one statement takes: one list, in the order of the runs."""
     digests = [f"sha256:{number:064x}" for number in range(1201)]
     for number in range(3):
@@ -398,7 +442,8 @@ def test_runs_that_read_many_views(rows: RowIndex, runs: SqlRunStore) -> None:
     assert [int(item.run_id, 16) for item in found] == [2, 1, 0]
 
 
-def test_inputs_that_look_ups_would_miss(rows: RowIndex, runs: SqlRunStore) -> None:
+@DATABASES
+def test_inputs_that_look_ups_would_miss(rows: RowIndex, runs: RunStore) -> None:
     """Inputs of records without a view key, and those whose view is not noted; pointing and noting take them off the list."""
     start(runs, 1)
     use(runs, 1, None)
@@ -418,7 +463,7 @@ def test_inputs_that_look_ups_would_miss(rows: RowIndex, runs: SqlRunStore) -> N
     assert [item.state for item in rows.sightings([f"s/{'a' * 64}"])] == ["failed", "failed"]
 
 
-def test_who_made_and_who_used_a_file(rows: RowIndex, runs: SqlRunStore) -> None:
+def test_who_made_and_who_used_a_file(rows: RowIndex, runs: RunStore) -> None:
     """Both ways, newest run first; a replaced file is still found by its digest, and is not among what a run made."""
     start(runs, 1)
     make(runs, 1, A)
@@ -441,9 +486,137 @@ def test_who_made_and_who_used_a_file(rows: RowIndex, runs: SqlRunStore) -> None
     assert rows.makers([]) == rows.users([C.replace("c", "d")]) == []
 
 
+def test_links_lead_both_ways_in_time(rows: RowIndex, runs: RunStore) -> None:
+    """A version holds a view, runs read it, one makes a model, another starts from it and repeats the first."""
+    view, version = ("d", "c1", C), ("d", "c1")
+    start(runs, 1)
+    use(runs, 1, "s", A, name="cars")
+    make(runs, 1, A)
+    make(runs, 1, B, "report.txt", "file")
+    start(runs, 2, minute=1, reproduces=run_id(1))
+    use(runs, 2, "s", A, role="validation", name="streets")
+    use(runs, 2, "s", A, name="streets")
+    start_from(runs, 2, A, "weights/base.pth")
+
+    def ends(kind: Any, near: tuple[str, ...], forward: bool) -> list[tuple[Any, ...]]:
+        return [(*link.far, link.role, link.name, link.place, link.total) for link in rows.links(kind, [near], forward=forward, most=9)]
+
+    one, two = run_id(1), run_id(2)
+    assert ends("holds", version, True) == [(*view, "", "streets", "file:///ds", 1)]
+    assert ends("holds", view, False) == [(*version, "", None, "", 1)]
+    assert ends("reads", view, True) == [
+        (two, "train", "streets", "file:///ds", 3),
+        (two, "validation", "streets", "file:///ds", 3),
+        (one, "train", "streets", "file:///ds", 3),  # called as it was called last
+    ]
+    assert ends("reads", (one,), False) == [(*view, "train", "cars", "file:///ds", 1)]
+    assert ends("makes", (one,), True) == [(A, "", "model.pth", "model", 1)]  # nobody asks for a report
+    assert ends("makes", (A,), False) == [(one, "", "model.pth", "model", 1)]
+    assert ends("starts", (A,), True) == [(two, "base", "weights/base.pth", "model", 1)]
+    assert ends("starts", (two,), False) == [(A, "base", "weights/base.pth", "model", 1)]
+    assert ends("repeats", (one,), True) == [(two, "", None, "", 1)]
+    assert ends("repeats", (two,), False) == [(one, "", None, "", 1)]
+    assert ends("repeats", (one,), False) == ends("holds", ("d", "c2"), True) == ends("starts", (B,), True) == []
+    start_from(runs, 2, B, "report.txt")
+    make(runs, 1, C)  # in place of the weights that the other run had taken
+    assert [end[0] for end in ends("makes", (one,), True)] == [A, B, C]
+    names = {item.run_id: (item.name, item.project, item.state, item.started_at) for item in rows.run_names([two, one, "0" * 32])}
+    assert names == {
+        one: ("r1", "parking", "running", "2024-05-06T07:08:09.000000+00:00"),
+        two: ("r2", "parking", "running", "2024-05-06T07:09:09.000000+00:00"),
+    }
+
+
+def test_who_wrote_a_version_is_known_from_both_sides(rows: RowIndex, runs: SqlRunStore) -> None:
+    """Each run that wrote it, newest first; what names no version is passed over."""
+
+    def write(number: int, name: str, **details: Any) -> None:
+        artifact = Artifact(name=name, kind="dataset", path="file:///p", digest=A, size_bytes=1, details=details)
+        runs.append(run_id(number), ArtifactMade(at=AT, artifact=artifact))
+
+    for number in (1, 2):
+        start(runs, number, minute=number)
+        write(number, "data", dataset_id="d", commit_id="c1", uri="file:///ds")
+    write(2, "more", dataset_id="d", commit_id="c2", uri=["odd"])
+    write(2, "odd", dataset_id="d", commit_id=7)
+    write(2, "none")
+
+    start(runs, 3)
+    write(3, "without a version")
+
+    assert [(link.near, link.name) for link in rows.links("makes", [(run_id(2),), (run_id(3),)], forward=True, most=9)] == [
+        ((run_id(3),), "without a version")
+    ]
+    found = rows.links("uploads", [("d", "c1")], forward=False, most=9)
+    assert [(int(link.far[0], 16), link.place, link.total) for link in found] == [(2, "file:///ds", 2), (1, "file:///ds", 2)]
+    assert [(link.far, link.place) for link in rows.links("uploads", [(run_id(2),)], forward=True, most=9)] == [
+        (("d", "c1"), "file:///ds"),
+        (("d", "c2"), "file:///p"),
+    ]
+    assert [int(found, 16) for found in rows.uploads("d", None, 9)] == [2, 1]
+    assert [int(found, 16) for found in rows.uploads("d", "c2", 9)] == [2]
+    assert rows.uploads("d", None, 1) == [run_id(2)]
+    assert rows.uploads("e", None, 9) == []
+
+
+def test_links_of_many_things_are_counted_and_cut(rows: RowIndex, runs: RunStore) -> None:
+    """Each thing has its own newest links, and tells how many there are; more things than fit into one statement."""
+    digests = [f"sha256:{number:064x}" for number in range(120)]
+    for number in range(6):
+        start(runs, number, minute=number)
+        for digest in digests[number * 20 : number * 20 + 20]:
+            start_from(runs, number, digest, f"{digest[-3:]}.pth")
+        start_from(runs, number, A)
+
+    things = [(digest,) for digest in (*digests, A, A)]
+    found = rows.links("starts", things, forward=True, most=2)
+    assert [(link.near, int(link.far[0], 16), link.total) for link in found[:120]] == [
+        ((digest,), at // 20, 1) for at, digest in enumerate(digests)
+    ]
+    assert [(link.near, int(link.far[0], 16), link.total) for link in found[120:]] == [((A,), 5, 6), ((A,), 4, 6)]
+    assert [int(link.far[0], 16) for link in rows.links("starts", [(A,)], forward=True, most=3, skip=4)] == [1, 0]
+    assert rows.links("starts", [(A,)], forward=True, most=3, skip=6) == rows.links("starts", [], forward=True, most=3) == []
+
+
+@DATABASES
+def test_datasets_as_runs_read_them(rows: RowIndex, runs: RunStore) -> None:
+    """By id, a page at a time; versions and views with who read them, the last read first."""
+    for number in range(4):
+        start(runs, number, minute=number)
+        use(runs, number, "s", A, name="cars")
+        use(runs, number, "s", A, role="validation")
+        make(runs, number, A if number < 2 else B)
+    make(runs, 3, C, "report", "file")
+    start(runs, 4, minute=9)
+    use_other(runs, 4, dataset_id="e", commit_id="c1", content_digest=B)
+    use_other(runs, 4, dataset_id="d", commit_id="c2", content_digest=B)
+    rows.put_version(KnownVersion("file:///ds", "d", "b", "c2", A, None, 77, "s"))
+
+    assert [(item.dataset_id, item.uri, item.versions, item.inputs) for item in rows.datasets("", 9)] == [
+        ("d", "file:///ds", 2, 9),
+        ("e", "file:///ds", 1, 1),
+    ]
+    assert [item.dataset_id for item in rows.datasets("d", 9)] == ["e"]
+    assert [item.dataset_id for item in rows.datasets("", 1)] == ["d"]
+    newest, older = rows.versions_read("d", 9)
+    assert (newest.commit_id, newest.rows, newest.views, newest.runs, newest.roles, newest.models) == ("c2", 77, 1, 1, (("train", 1),), 0)
+    assert (older.commit_id, older.rows, older.views, older.runs, older.models) == ("c1", None, 1, 4, 2)
+    assert older.roles == (("train", 4), ("validation", 4))
+    assert (older.first_at[14:16], older.last_at[14:16], newest.last_at[14:16]) == ("08", "11", "17")
+    assert rows.versions_read("d", 9, 1) == rows.versions_read("d", 1, 1) == [older]
+    views = rows.views_read("d", None, 9)
+    assert [(item.commit_id, item.content_digest, int(item.run_id, 16), item.ordinal, item.inputs) for item in views] == [
+        ("c2", B, 4, 1, 1),
+        ("c1", C, 3, 0, 8),
+    ]
+    assert rows.views_read("d", "c1", 9) == rows.views_read("d", None, 9, 1) == views[1:]
+    assert rows.versions_read("none", 9) == rows.views_read("none", None, 9) == rows.datasets("e", 9) == []
+
+
 # --- the database ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("place", ["sqlite", "postgresql", "http"], indirect=True)
 def test_many_processes_add_at_once(rows: RowIndex, database: Database, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Keys and views that several processes add together are all there."""
     opened = (

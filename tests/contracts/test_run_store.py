@@ -1,4 +1,4 @@
-"""What every run store promises: the same tests over SQLite, PostgreSQL and a service (HTTP)."""
+"""What every run store promises: the same tests over memory, SQLite, PostgreSQL and a service (HTTP)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ import psycopg
 import pytest
 
 from lineage.adapters.stores.continuing import ContinuingRunStore
+from lineage.adapters.stores.database import Database
 from lineage.adapters.stores.http import HttpRunStore
 from lineage.adapters.stores.http_client import HttpClient
+from lineage.adapters.stores.memory import MemoryDatabase
 from lineage.adapters.stores.postgres import PostgresDatabase
 from lineage.adapters.stores.sqlite import SqliteDatabase
 from lineage.errors import Conflict, IntegrityError, NotFound, Unavailable
+from lineage.model.code import CodeVersion, InnerRepository
 from lineage.model.dataset import InputRecord
 from lineage.model.environment import Environment, Package
 from lineage.model.event import ArtifactMade, Described, Ended, InputUsed, Noted, Reproduced, Started, TrackerTold, chain_digest, replay
+from lineage.model.listing import brief
 from lineage.model.run import Artifact, MetricPoint, Reproduction, Run, RunState
 from lineage.ports import Position, RunQuery, RunStore
 from lineage.settings import Settings
@@ -85,19 +89,27 @@ class Place:
         self.address = address
         self._database = database
         self._open: list[RunStore] = []
+        self._memory = MemoryDatabase() if kind == "memory" else None
 
     def open(self) -> RunStore:
         store: RunStore
         if self.kind == "http":
             store = HttpRunStore(HttpClient(self.address, patience_s=0.5))
         else:
-            database = SqliteDatabase(Path(self.address)) if self.kind == "sqlite" else PostgresDatabase(self.address)
+            database: Database
+            if self._memory is not None:
+                database = self._memory
+            else:
+                database = SqliteDatabase(Path(self.address)) if self.kind == "sqlite" else PostgresDatabase(self.address)
             store = ContinuingRunStore(database)
         self._open.append(store)
         return store
 
     def behind(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """A statement on the bare database, as somebody who alters records would give it."""
+        if self._memory is not None:
+            with self._memory.reading() as execute:
+                return execute(sql, parameters)
         if self.kind != "postgresql":
             with sqlite3.connect(self._database) as connection:
                 found = connection.execute(sql, parameters).fetchall()
@@ -115,7 +127,7 @@ class Place:
             store.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "http"])
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "http"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """An empty database."""
     folder = tmp_path / "store"
@@ -128,9 +140,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
             found.close()
         ports.runs.close()
         return
-    found = Place(request.param, database, database)
+    found = Place(request.param, ":memory:" if request.param == "memory" else database, database)
     yield found
     found.close()
+
+
+SHARED = pytest.mark.parametrize("place", ["sqlite", "postgresql", "http"], indirect=True)
+"""For what several processes do: memory belongs to one."""
 
 
 @pytest.fixture
@@ -471,6 +487,98 @@ def test_runs_are_found_by_what_they_read(store: RunStore) -> None:
     assert found(store, dataset_uri="file:///c") == []
 
 
+def test_runs_are_found_by_a_view_s_name_or_id_or_by_any_of_many_views(store: RunStore) -> None:
+    """The name and the id of a saved view both lead to it; of many views any one is enough, and of none there is no run."""
+    for number, key in ((1, "a" * 64), (2, "b" * 64)):
+        start(store, number)
+        event = used(view_id="v1")
+        item = event.input.model_copy(update={"view_name": "wide", "space": "s", "rows_digest": f"sha256:{key}"})
+        store.append(run_id(number), event.model_copy(update={"input": item}))
+    many = tuple(f"s/{number:064x}" for number in range(40_000))  # more than a statement takes parameters
+
+    assert found(store, view="v1") == found(store, view="wide") == [2, 1]
+    assert found(store, view="wide-not") == found(store, view_keys=()) == found(store, view_keys=many) == []
+    assert found(store, view_keys=(*many, f"s/{'b' * 64}")) == [2]
+    assert found(store, view_keys=(f"s/{'b' * 64}", f"s/{'a' * 64}"), view="wide", dataset_id="d1") == [2, 1]
+    assert found(store, view_keys=(f"s/{'b' * 64}",), dataset_id="d2") == []
+
+
+def code(sha: str, tree: str, *inner: str) -> CodeVersion:
+    facts = {"branch": "main", "is_dirty": False, "repository": "r", "root": "/r"}
+    parts = tuple(InnerRepository(path=f"in{n}", is_submodule=True, code=code(name, name)) for n, name in enumerate(inner))
+    return CodeVersion(git_sha=sha, snapshot_sha="5" * 40, tree_sha=tree, inner=parts, **facts)
+
+
+def test_runs_are_found_by_their_code(store: RunStore) -> None:
+    """By git commit, snapshot or tree, whole or how it begins, those of inner repositories included."""
+    start(store, 1, code=code("a1" * 20, "b2" * 20))
+    start(store, 2, code=code("a1" * 20, "c3" * 20, "d4" * 20))
+    start(store, 3, code=code("e5" * 20, "b2" * 20))
+
+    assert found(store, code="a1" * 20) == found(store, code="a1a1") == [2, 1]
+    assert found(store, code="b2" * 20) == [3, 1]
+    assert found(store, code="5555") == [3, 2, 1]
+    assert found(store, code="d4d4") == [2]
+    assert found(store, code=store.get(run_id(2)).code.content) == [2]  # type: ignore[union-attr]
+    assert found(store, code="e5e5", project="parking") == [3]
+    assert found(store, code="a1a2") == found(store, code="sha256:" + "0" * 64) == []
+
+
+def test_runs_are_found_by_their_packages(store: RunStore) -> None:
+    """By name in any spelling, with or without the version; runs without an environment are found by none."""
+    old = {"scikit-learn": Package(version="1.4.0"), "torch": Package(version="2.8.0")}
+    start(store, 1, environment=environment(packages=old))
+    start(store, 2, environment=environment(packages=old | {"torch": Package(version="2.9.0")}))
+    start(store, 3)
+    store.append(run_id(1), Ended(at=AT, state=RunState.finished))
+
+    assert found(store, package="torch") == found(store, package="Scikit_Learn") == [2, 1]
+    assert found(store, package="torch", package_version="2.8.0") == [1]
+    assert found(store, package="torch", package_version="2.8.0", state=RunState.running) == []
+    assert found(store, package="torch", package_version="2.8") == found(store, package="numpy") == []
+
+
+def test_runs_are_found_by_when_they_began(store: RunStore) -> None:
+    """At the first moment or later, and before the last, in any zone; joined with the place of a page."""
+    for number in range(1, 6):
+        start(store, number, started_at=AT + timedelta(hours=number))
+    zone = timezone(timedelta(hours=5, minutes=30))
+
+    assert found(store, since=(AT + timedelta(hours=2)).astimezone(zone), until=AT + timedelta(hours=4)) == [3, 2]
+    assert found(store, since=AT + timedelta(hours=2), after=((AT + timedelta(hours=4)).isoformat(), run_id(4))) == [3, 2]
+    assert found(store, until=AT + timedelta(hours=1)) == []
+
+
+def test_lists_show_what_the_records_say(place: Place, store: RunStore) -> None:
+    """A run in short is the run's own, at every step of its life, in the order and number of the query."""
+    zone = timezone(timedelta(hours=5, minutes=30))
+    for number in range(1, 4):
+        start(
+            store,
+            number,
+            started_at=AT.astimezone(zone) + timedelta(seconds=number),
+            seed=2**70,
+            group="g\x00?%s",
+            environment=environment(),
+        )
+    steps = (
+        used(view_id="v"),
+        made(),
+        made(B, "ü.txt", "file"),
+        made(B),
+        Described(at=AT, name='second "name"', project="streets", config={"x": 1}),
+        Ended(at=AT + timedelta(seconds=90), state=RunState.failed, summary={"loss": 1}),
+        Reproduced(at=AT, reproduction=Reproduction(run_id=run_id(9), verdict="identical", at=AT)),
+        Reproduced(at=AT, reproduction=Reproduction(run_id=run_id(8), verdict="diverged", at=AT, checked="steps 0 to 9")),
+    )
+    for event in steps:
+        store.append(run_id(2), event)
+        assert store.briefs(RunQuery()) == [brief(run) for run in store.find(RunQuery())]
+    [told] = store.briefs(RunQuery(project="streets", limit=5))
+    assert (told.name, told.state, told.duration_s, told.verdicts) == ('second "name"', RunState.failed, 88.0, ("identical",))
+    assert [item.id for item in place.open().briefs(RunQuery(limit=2))] == [run_id(3), run_id(2)]
+
+
 def test_runs_are_found_by_what_they_made(store: RunStore) -> None:
     """By digest and kind; an artifact that was replaced under its name is found by its old content, too."""
     start(store, 1)
@@ -575,6 +683,7 @@ def test_the_digest_of_metrics_is_the_same_in_every_store(store: RunStore) -> No
 # --- several at once ------------------------------------------------------------------------------------------------------
 
 
+@SHARED
 def test_two_processes_append_to_one_run(place: Place, store: RunStore) -> None:
     """Nothing is lost, doubled or chained wrongly when two processes add to one record."""
     start(store)
@@ -586,6 +695,7 @@ def test_two_processes_append_to_one_run(place: Place, store: RunStore) -> None:
     assert replay(store.events(run.id), run.id) == run
 
 
+@SHARED
 def test_processes_log_and_start_at_once(place: Place, store: RunStore) -> None:
     """Metrics of one run from two processes, and runs of others meanwhile, are all there."""
     start(store)
@@ -629,6 +739,7 @@ def in_threads(count: int, work: Callable[[int], None]) -> None:
     assert failures == []
 
 
+@SHARED
 def test_processes_may_make_the_store_together(place: Place) -> None:
     """Four processes that open a store which does not exist yet all find it made, once."""
     import time

@@ -27,17 +27,30 @@ class Connections(Generic[C]):
         self._local = threading.local()
         self._open: list[tuple[int, threading.Thread, C]] = []
         self._lock = threading.Lock()
+        self._being_made = 0
+
+    def place(self) -> int:
+        """How many others this process had open, or was making, when this thread began to make its own."""
+        found: int = getattr(self._local, "place", 0)
+        return found
 
     def mine(self) -> C:
         """This thread's connection, made when there is none yet."""
         known: tuple[int, C] | None = getattr(self._local, "mine", None)
         if known is not None and known[0] == os.getpid():
             return known[1]
-        connection = self._connect()
-        self._local.mine = (os.getpid(), connection)
         with self._lock:
             self._close_those_of_ended_threads()
-            self._open.append((os.getpid(), threading.current_thread(), connection))
+            self._local.place = self._being_made + sum(pid == os.getpid() for pid, _, _ in self._open)
+            self._being_made += 1
+        try:
+            connection = self._connect()
+            with self._lock:
+                self._open.append((os.getpid(), threading.current_thread(), connection))
+        finally:
+            with self._lock:
+                self._being_made -= 1
+        self._local.mine = (os.getpid(), connection)
         return connection
 
     def forget_mine(self) -> None:

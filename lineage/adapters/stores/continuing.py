@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 from lineage.adapters.stores.database import Execute
@@ -10,10 +9,11 @@ from lineage.adapters.stores.sql import SqlRunStore, points_digest
 from lineage.errors import Conflict, IntegrityError, NotFound
 from lineage.model.environment import Environment
 from lineage.model.event import Ended, apply, chain_digest, parse_event
+from lineage.model.metrics import stored_points
 from lineage.model.run import MetricPoint, Run
 from lineage.ports import Position
 
-_RECORDS = ("events", "metrics", "run_inputs", "run_outputs", "replaced_outputs", "run_uses", "adopted")
+_RECORDS = ("events", "metrics", "run_inputs", "run_outputs", "replaced_outputs", "run_uses", "run_code", "dataset_outputs", "adopted")
 
 
 class ContinuingRunStore(SqlRunStore):
@@ -93,7 +93,7 @@ class ContinuingRunStore(SqlRunStore):
                 "SELECT step, at, payload FROM metrics WHERE run_id = ? AND number >= ? ORDER BY number LIMIT ?",
                 (run_id, number, len(points)),
             )
-            if any((point.step, point.at, json.dumps(point.values)) != tuple(row) for point, row in zip(points, found, strict=False)):
+            if any(point != tuple(row) for point, row in zip(stored_points(points), found, strict=False)):
                 return None
             self._insert_points(run_id, number + len(found), points[len(found) :])
         return len(points) - len(found)

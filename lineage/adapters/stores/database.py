@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from lineage.adapters.stores.schema import MIGRATIONS
 from lineage.errors import Unavailable
+from lineage.ports.progress import Progress
 
 Execute = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 """Runs one statement and returns what it found."""
@@ -25,6 +27,11 @@ class Database(ABC):
     @abstractmethod
     def location(self) -> str:
         """Where it is, without credentials."""
+
+    @property
+    @abstractmethod
+    def members(self) -> str:
+        """Subquery for the members of a JSON list of texts, which is its one parameter: lists of any length, where ``IN (?, …)`` ends."""
 
     @abstractmethod
     def writing(self) -> AbstractContextManager[Execute]:
@@ -45,6 +52,14 @@ class Database(ABC):
     @abstractmethod
     def insert_many(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Insert many rows quickly, inside the transaction that this thread has open."""
+
+    def copy_to_file(self, path: Path, progress: Progress) -> None:
+        """Write everything, as it is at one moment, to a new SQLite file, while others go on writing.
+
+        Raises:
+            Unavailable: The database cannot be used or copied, or the file not be written.
+        """
+        raise Unavailable(f"{self.location} cannot be copied to {path}", hint="only SQLite files and PostgreSQL databases can")
 
     @abstractmethod
     def close(self) -> None:
@@ -72,8 +87,11 @@ class Database(ABC):
                     hint="install a newer release of dataset-lineage",
                 )
             for version in range(found + 1, len(MIGRATIONS) + 1):
-                for statement in MIGRATIONS[version - 1]:
-                    execute(statement, ())
+                for step in MIGRATIONS[version - 1]:
+                    if callable(step):
+                        step(execute)
+                    else:
+                        execute(step, ())
                 execute("INSERT INTO schema_version (version) VALUES (?)", (version,))
 
 

@@ -8,6 +8,7 @@ from lineage.model.digest import canonical_json, digest_of_bytes
 from lineage.model.environment import Environment
 
 _KEPT = 256
+_ROWS_AT_ONCE = 300  # older builds of SQLite allow 999 parameters in a statement
 
 
 class Environments:
@@ -24,8 +25,22 @@ class Environments:
             return known
         payload = canonical_json(environment.model_dump(mode="json"))
         digest = digest_of_bytes(payload)
-        execute("INSERT INTO environments (digest, payload) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING", (digest, payload.decode()))
+        if not execute("SELECT 1 FROM environments WHERE digest = ?", (digest,)):
+            execute("INSERT INTO environments (digest, payload) VALUES (?, ?)", (digest, payload.decode()))
+            self.write_packages(execute, digest, environment)
         return digest
+
+    @staticmethod
+    def write_packages(execute: Execute, digest: str, environment: Environment) -> None:
+        """Note which packages an environment holds, so that runs are found by them."""
+        rows = [(digest, name, item.version) for name, item in sorted(environment.packages.items())]
+        for first in range(0, len(rows), _ROWS_AT_ONCE):
+            part = rows[first : first + _ROWS_AT_ONCE]
+            execute(
+                f"INSERT INTO environment_packages (environment, name, version) VALUES {', '.join(['(?, ?, ?)'] * len(part))}"
+                " ON CONFLICT DO NOTHING",
+                [value for row in part for value in row],
+            )
 
     def get(self, execute: Execute, digest: str, owner: str) -> Environment:
         """An environment, from memory when it was read before.
@@ -81,4 +96,11 @@ class Environments:
         found = digest_of_bytes(text.encode())
         if found != digest:
             raise IntegrityError("environment", expected=digest, found=found)
-        execute("INSERT INTO environments (digest, payload) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING", (digest, text))
+        if not execute("SELECT 1 FROM environments WHERE digest = ?", (digest,)):
+            try:
+                environment = Environment.model_validate_json(text)
+            except ValueError as error:
+                expected, hint = "one that this release can read", "was it recorded by a newer release?"
+                raise IntegrityError("environment", expected=expected, found=str(error).splitlines()[0], hint=hint) from error
+            execute("INSERT INTO environments (digest, payload) VALUES (?, ?)", (digest, text))
+            Environments.write_packages(execute, digest, environment)

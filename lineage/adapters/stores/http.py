@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pydantic_core import to_json
@@ -29,6 +30,9 @@ from lineage.model.transport import (
     points_of,
 )
 from lineage.ports import Position, RunQuery
+
+if TYPE_CHECKING:
+    from lineage.model.listing import RunBrief
 
 _STORE = "/api/v1/store"
 _ENVIRONMENTS = 256
@@ -95,6 +99,12 @@ class HttpRunStore:
                 break
             query = replace(query, after=(page[-1].started_at.isoformat(), page[-1].id))
         return found
+
+    def briefs(self, query: RunQuery) -> list[RunBrief]:
+        """What a list shows of the records that fit."""
+        from lineage.model.listing import brief
+
+        return [brief(run) for run in self.find(query)]
 
     def events(self, run_id: str) -> list[tuple[str, str]]:
         """Every event's payload and chain digest."""

@@ -11,16 +11,16 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 from lineage.adapters.stores.connections import Connections
-from lineage.errors import Conflict, IntegrityError, LineageError, NotFound, Unavailable, UsageError
+from lineage.errors import Conflict, IntegrityError, LineageError, NoSpace, NotFound, Unavailable, UsageError
 
-_TRY_AGAIN = frozenset({429, 502, 503, 504})
+_TRY_AGAIN = frozenset({408, 429, 502, 503, 504})
 _CONNECT_S = 5.0
 _ANSWER_S = 60.0
 _LONGEST_PAUSE_S = 2.0
@@ -100,6 +100,8 @@ class HttpClient:
         stream: tuple[Callable[[], IO[bytes]], int] | None = None,
         missing: tuple[str, str] = ("thing", ""),
         target: IO[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        needs: str = "record",
     ) -> Answer:
         """Send a request until it is answered.
 
@@ -110,6 +112,8 @@ class HttpClient:
             stream: Instead of it what opens a file to send, and its size in bytes.
             missing: (kind, name) for the error when there is no such thing.
             target: Gets the body of a good answer in blocks; the answer then holds none.
+            headers: More of them.
+            needs: Scope that the token must have, for the error when it has not.
 
         Raises:
             Unavailable: The service cannot be reached, refuses the token, or failed.
@@ -122,12 +126,18 @@ class HttpClient:
         for number in range(1_000_000):
             told = "no answer"
             try:
-                status, found, wait_s = self._once(method, path, body(number > 0) if callable(body) else body, stream, target)
+                status, found, wait_s = self._once(method, path, body(number > 0) if callable(body) else body, stream, target, headers)
                 if status < 300:
                     return Answer(status, found, number > 0)
                 if status not in _TRY_AGAIN:
-                    raise _error(status, found, self.location, missing)
+                    raise _error(status, found, self.location, missing, needs)
                 told = _detail(found) or f"status {status}"
+            except ssl.SSLCertVerificationError as error:  # trying again would not help
+                self._connections.forget_mine()
+                raise Unavailable(
+                    f"the certificate of {self.location} is not trusted: {error.verify_message}",
+                    hint="SSL_CERT_FILE names the file with the certificate of your own authority",
+                ) from error
             except (OSError, http.client.HTTPException) as error:
                 self._connections.forget_mine()
                 wait_s, told = 0.0, str(error) or type(error).__name__
@@ -148,9 +158,10 @@ class HttpClient:
         body: bytes | None,
         stream: tuple[Callable[[], IO[bytes]], int] | None,
         target: IO[bytes] | None,
+        more: Mapping[str, str] | None,
     ) -> tuple[int, bytes, float]:
         connection = self._connections.mine()
-        headers: dict[str, str] = {"Accept": "application/json", "User-Agent": "dataset-lineage"}
+        headers: dict[str, str] = {"Accept": "application/json", "User-Agent": "dataset-lineage", **(more or {})}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
         if body is not None:
@@ -206,16 +217,20 @@ def _detail(body: bytes) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _error(status: int, body: bytes, location: str, missing: tuple[str, str]) -> LineageError:
+def _error(status: int, body: bytes, location: str, missing: tuple[str, str], needs: str) -> LineageError:
     problem = _problem(body)
     code, detail = problem.get("code"), str(problem.get("detail") or f"status {status}")
     hint = problem.get("hint") if isinstance(problem.get("hint"), str) else None
     if status in (401, 403):
-        return Unavailable(f"the service {location} refuses: {detail}", hint="LINEAGE_TOKEN holds the token; it needs the scope 'record'")
+        return Unavailable(f"the service {location} refuses: {detail}", hint=f"LINEAGE_TOKEN holds the token; it needs the scope '{needs}'")
     if code == "not_found" or (status == 404 and not body):  # HEAD is answered without words
         return NotFound(*missing)
     if code == "conflict":
         return Conflict(detail, hint=hint)
+    if code == "tidied_away":
+        return NotFound(*missing, detail=detail, hint=hint)
+    if code == "no_space":
+        return NoSpace(f"the service {location}: {detail}", hint=hint)
     if code in ("integrity", "wrong_content", "unknown_digest"):
         words = {name: str(problem.get(name, "")) for name in ("what", "expected", "found")}
         return IntegrityError(words["what"], expected=words["expected"], found=words["found"], hint=hint)

@@ -12,13 +12,32 @@ from pydantic import TypeAdapter
 
 from lineage.adapters.stores.http_client import HttpClient
 from lineage.model.transport import RowQuestion
-from lineage.ports import ArtifactEdge, KeyKind, KnownVersion, RowIndex, Sighting
+from lineage.ports import (
+    ArtifactEdge,
+    DatasetName,
+    KeyKind,
+    KnownVersion,
+    Link,
+    LinkKind,
+    RowIndex,
+    RunName,
+    Sighting,
+    VersionRead,
+    ViewRead,
+)
 
 _THEIRS = "service/"
 _PLACES: TypeAdapter[list[tuple[str, int]]] = TypeAdapter(list[tuple[str, int]])
 _VIEWS: TypeAdapter[dict[str, list[int]]] = TypeAdapter(dict[str, list[int]])
 _SIGHTINGS: TypeAdapter[list[Sighting]] = TypeAdapter(list[Sighting])
 _EDGES: TypeAdapter[list[ArtifactEdge]] = TypeAdapter(list[ArtifactEdge])
+_LINKS: TypeAdapter[list[Link]] = TypeAdapter(list[Link])
+_RUN_NAMES: TypeAdapter[list[RunName]] = TypeAdapter(list[RunName])
+_DATASETS: TypeAdapter[list[DatasetName]] = TypeAdapter(list[DatasetName])
+_VERSIONS: TypeAdapter[list[VersionRead]] = TypeAdapter(list[VersionRead])
+_VIEWS_READ: TypeAdapter[list[ViewRead]] = TypeAdapter(list[ViewRead])
+_IDS: TypeAdapter[list[str]] = TypeAdapter(list[str])
+_THINGS = 1_000
 _TEXT: TypeAdapter[str | None] = TypeAdapter(str | None)
 T = TypeVar("T")
 
@@ -117,6 +136,38 @@ class SpoolingRowIndex:
 
     def used_by(self, run_ids: Sequence[str]) -> list[ArtifactEdge]:
         return _newest_first(self._ask("used_by", _EDGES, values=tuple(run_ids)), self._local.used_by(run_ids))
+
+    def links(self, kind: LinkKind, near: Sequence[tuple[str, ...]], *, forward: bool, most: int, skip: int = 0) -> list[Link]:
+        """Of both, the service's first; what both know counts once."""
+        theirs: list[Link] = []
+        for start in range(0, len(near), _THINGS):
+            things = tuple(near[start : start + _THINGS])
+            part = self._ask("links", _LINKS, link=kind, things=things, forward=forward, most=most, skip=skip)
+            theirs.extend(part)
+        known = {(link.near, link.far, link.role): link for link in self._local.links(kind, near, forward=forward, most=most, skip=skip)}
+        for link in theirs:
+            known.pop((link.near, link.far, link.role), None)
+        return [*theirs, *known.values()]
+
+    def run_names(self, run_ids: Sequence[str]) -> list[RunName]:
+        """Of both, each once; as it is here where it is here."""
+        found = {item.run_id: item for item in self._ask("run_names", _RUN_NAMES, values=tuple(run_ids))}
+        return list((found | {item.run_id: item for item in self._local.run_names(run_ids)}).values())
+
+    def datasets(self, after: str, most: int) -> list[DatasetName]:
+        """The service's: what is still on its way there is counted when it has arrived. So are the next three."""
+        return self._ask("datasets", _DATASETS, space=after, most=most)
+
+    def versions_read(self, dataset_id: str, most: int, skip: int = 0) -> list[VersionRead]:
+        return self._ask("versions_read", _VERSIONS, values=(dataset_id,), most=most, skip=skip)
+
+    def views_read(self, dataset_id: str, commit_id: str | None, most: int, skip: int = 0) -> list[ViewRead]:
+        values = (dataset_id,) if commit_id is None else (dataset_id, commit_id)
+        return self._ask("views_read", _VIEWS_READ, values=values, most=most, skip=skip)
+
+    def uploads(self, dataset_id: str, commit_id: str | None, most: int) -> list[str]:
+        values = (dataset_id,) if commit_id is None else (dataset_id, commit_id)
+        return self._ask("uploads", _IDS, values=values, most=most)
 
     def archive(self, content_digest: str) -> str | None:
         return self._local.archive(content_digest) or self._ask("archive", _TEXT, values=(content_digest,))

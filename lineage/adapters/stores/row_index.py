@@ -7,14 +7,22 @@ from typing import Any
 
 from lineage.adapters.stores import key_blocks, view_blocks
 from lineage.adapters.stores.briefs import brief_from_tables, sightings
+from lineage.adapters.stores.catalogue import find_datasets, find_versions, find_views
 from lineage.adapters.stores.database import Database, Execute, in_lists
-from lineage.ports import ArtifactEdge, KeyKind, KnownVersion, Sighting
+from lineage.adapters.stores.links import find_links, find_run_names, find_uploads
+from lineage.ports import ArtifactEdge, DatasetName, KeyKind, KnownVersion, Link, LinkKind, RunName, Sighting, VersionRead, ViewRead
 
 _SEGMENTS_OF_A_SIZE = 16
 # In bits: segments of up to two million entries. Every other writer waits meanwhile: five million entries took 1.1 s of processor time.
 _LARGEST_MERGED = 8
 _FIND_KEY = " UNION ALL ".join("SELECT payload FROM key_blocks WHERE kind = ? AND bits = ? AND bucket = ?" for _ in key_blocks.BITS)
-_MADE = "(SELECT run_id, name, kind, digest FROM run_outputs UNION SELECT run_id, name, kind, digest FROM replaced_outputs)"
+# The next key each time, through the index: hundreds of runs read one view, and whoever asks for an unknown picture waits for this.
+_MISSING_VIEWS = (
+    "WITH RECURSIVE read (key) AS (SELECT MIN(view_key) FROM run_inputs UNION ALL"
+    " SELECT (SELECT MIN(view_key) FROM run_inputs WHERE view_key > read.key) FROM read WHERE read.key IS NOT NULL)"
+    " SELECT key FROM read WHERE key IS NOT NULL AND NOT EXISTS (SELECT 1 FROM views WHERE views.key = read.key)"
+)
+_MADE, _USED = ("run_outputs", "replaced_outputs"), ("(SELECT run_id, path AS name, kind, digest FROM run_uses)",)
 
 
 class SqlRowIndex:
@@ -177,12 +185,10 @@ class SqlRowIndex:
     def unindexed_inputs(self) -> list[tuple[str, int]]:
         """(run id, ordinal) of inputs whose rows are not in the index: look-ups by row would miss them."""
         with self._database.reading() as execute:
-            found = execute(
-                "SELECT i.run_id, i.ordinal FROM run_inputs i LEFT JOIN views v ON v.key = i.view_key WHERE v.key IS NULL"
-                " ORDER BY i.run_id, i.ordinal",
-                (),
-            )
-        return [(run_id, ordinal) for run_id, ordinal in found]
+            missing = [key for (key,) in execute(_MISSING_VIEWS, ())]
+            found = execute("SELECT run_id, ordinal FROM run_inputs WHERE view_key IS NULL", ())
+            found += _where_in(execute, "SELECT run_id, ordinal FROM run_inputs WHERE view_key IN ({})", missing)
+        return sorted((run_id, ordinal) for run_id, ordinal in found)
 
     def point_input(self, run_id: str, ordinal: int, key: str) -> None:
         """Say which view an input is, for records that do not."""
@@ -198,26 +204,63 @@ class SqlRowIndex:
 
     def users(self, digests: Sequence[str]) -> list[ArtifactEdge]:
         """Runs that started from a file with one of these digests, newest first."""
-        return self._edges("(SELECT run_id, path AS name, kind, digest FROM run_uses)", "digest", digests)
+        return self._edges(_USED, "digest", digests)
 
     def made_by(self, run_ids: Sequence[str], *, replaced: bool = False) -> list[ArtifactEdge]:
         """Files that these runs made; those that they replaced later only when asked for."""
-        return self._edges(_MADE if replaced else "run_outputs", "run_id", run_ids)
+        return self._edges(_MADE if replaced else _MADE[:1], "run_id", run_ids)
 
     def used_by(self, run_ids: Sequence[str]) -> list[ArtifactEdge]:
         """Files that these runs started from."""
-        return self._edges("(SELECT run_id, path AS name, kind, digest FROM run_uses)", "run_id", run_ids)
+        return self._edges(_USED, "run_id", run_ids)
 
-    def _edges(self, table: str, column: str, values: Sequence[str]) -> list[ArtifactEdge]:
-        sql = (
-            f"SELECT DISTINCT o.run_id, r.name, r.started_at, o.name, o.kind, o.digest FROM {table} o JOIN runs r ON r.id = o.run_id"
-            f" WHERE o.{column} IN ({{}})"
-        )
+    def _edges(self, tables: Sequence[str], column: str, values: Sequence[str]) -> list[ArtifactEdge]:
+        # One table after the other: SQLite would put a union of both together, all of it, before it looked for the values. What is
+        # replaced meanwhile is seen twice, never missed, as long as today's files come first.
+        found: set[tuple[Any, ...]] = set()
         with self._database.reading() as execute:
-            edges = [ArtifactEdge(*row) for row in _where_in(execute, sql, values)]
+            for table in tables:
+                sql = (
+                    f"SELECT o.run_id, r.name, r.started_at, o.name, o.kind, o.digest FROM {table} o JOIN runs r ON r.id = o.run_id"
+                    f" WHERE o.{column} IN ({{}})"
+                )
+                found.update(_where_in(execute, sql, values))
+        edges = [ArtifactEdge(*row) for row in found]
         edges.sort(key=lambda edge: (edge.name, edge.digest))
         edges.sort(key=lambda edge: (edge.started_at, edge.run_id), reverse=True)
         return edges
+
+    def links(self, kind: LinkKind, near: Sequence[tuple[str, ...]], *, forward: bool, most: int, skip: int = 0) -> list[Link]:
+        """Links of each of these things, of the newest run first; in the direction of time or against it."""
+        with self._database.reading() as execute:
+            return find_links(execute, kind, near, forward=forward, most=most, skip=skip)
+
+    def run_names(self, run_ids: Sequence[str]) -> list[RunName]:
+        """What runs are called; those that are known, in any order."""
+        with self._database.reading() as execute:
+            return find_run_names(execute, run_ids)
+
+    # --- datasets -----------------------------------------------------------------------------------------------------------
+
+    def datasets(self, after: str, most: int) -> list[DatasetName]:
+        """Datasets that runs read, by id; at most so many behind the id ``after``."""
+        with self._database.reading() as execute:
+            return find_datasets(execute, after, most)
+
+    def versions_read(self, dataset_id: str, most: int, skip: int = 0) -> list[VersionRead]:
+        """Versions of a dataset that runs read, the one that was read last first, without the first ``skip``."""
+        with self._database.reading() as execute:
+            return find_versions(execute, dataset_id, most, skip)
+
+    def views_read(self, dataset_id: str, commit_id: str | None, most: int, skip: int = 0) -> list[ViewRead]:
+        """Views of a dataset, or of one version of it, that runs read; the one that was read last first, without the first ``skip``."""
+        with self._database.reading() as execute:
+            return find_views(execute, dataset_id, commit_id, most, skip)
+
+    def uploads(self, dataset_id: str, commit_id: str | None, most: int) -> list[str]:
+        """Ids of runs that wrote versions of a dataset, or this one, newest first."""
+        with self._database.reading() as execute:
+            return find_uploads(execute, dataset_id, commit_id, most)
 
     # --- kept copies and picture hashes -----------------------------------------------------------------------------------
 

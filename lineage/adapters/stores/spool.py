@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from lineage.adapters.stores.continuing import ContinuingRunStore
 from lineage.adapters.stores.http import HttpRunStore
@@ -21,6 +22,9 @@ from lineage.model.environment import Environment
 from lineage.model.event import Event
 from lineage.model.run import MetricPoint, Run
 from lineage.ports import Position, RunQuery, RunStore
+
+if TYPE_CHECKING:
+    from lineage.model.listing import RunBrief
 
 _EVERY_S = 0.5
 _LONGEST_PAUSE_S = 30.0
@@ -72,11 +76,15 @@ class SpoolingRunStore:
             try:
                 after = self._local.append(run_id, event)
             except NotFound:  # it was handed over meanwhile
-                return self._remote.append(run_id, event)
+                return self._append_there(run_id, event)
             if event.kind == "started":
                 self._mine.add(run_id)
             self._begin()
             return after
+        return self._append_there(run_id, event)
+
+    def _append_there(self, run_id: str, event: Event) -> Run:
+        self._delivery.send_objects(event.model_dump_json())  # a signature, for example
         return self._remote.append(run_id, event)
 
     def add_metrics(self, run_id: str, points: Sequence[MetricPoint]) -> None:
@@ -96,7 +104,8 @@ class SpoolingRunStore:
     def adopt(
         self, run_id: str, events: Sequence[tuple[str, str]], environments: Mapping[str, str], points: Sequence[MetricPoint], source: str
     ) -> int:
-        """Goes to the service."""
+        """Goes to the service, its objects first."""
+        self._delivery.send_objects("".join(payload for payload, _ in events))
         return self._remote.adopt(run_id, events, environments, points, source)
 
     # --- reading --------------------------------------------------------------------------------------------------------------
@@ -121,6 +130,12 @@ class SpoolingRunStore:
         found = [*ours.values(), *(run for run in theirs if run.id not in ours and not self._is_here(run.id))]
         found.sort(key=lambda run: (run.started_at, run.id), reverse=True)
         return found[: query.limit]
+
+    def briefs(self, query: RunQuery) -> list[RunBrief]:
+        """Of both, as :meth:`find`."""
+        from lineage.model.listing import brief
+
+        return [brief(run) for run in self.find(query)]
 
     def events(self, run_id: str) -> list[tuple[str, str]]:
         return self._of(run_id).events(run_id)

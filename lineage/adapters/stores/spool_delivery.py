@@ -88,6 +88,14 @@ class SpoolDelivery:
                     progress("handing over runs", number, len(runs))
         return done
 
+    def send_objects(self, text: str) -> None:
+        """Bring objects of this machine that a text names, for what goes to the service without having been in the spool.
+
+        Raises:
+            Unavailable: The service is away, or refuses.
+        """
+        self._objects.send(text)
+
     def _one(self, run: Run, keep: frozenset[str]) -> Handed:
         run = self._settle(run)
         place = self._local.position(run.id)

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
 from lineage.adapters.stores.briefs import briefs, instant
 from lineage.adapters.stores.database import Database, Execute
 from lineage.adapters.stores.environments import Environments
+from lineage.adapters.stores.run_briefs import run_brief, write_code_names
+from lineage.adapters.stores.selecting import select_runs
+from lineage.adapters.stores.uploads import write_upload
 from lineage.errors import Conflict, IntegrityError, NotFound
 from lineage.model.environment import Environment
 from lineage.model.event import Event, Started, apply, chain_digest, fold
+from lineage.model.metrics import StoredPoint, digest_of_points, stored_points
 from lineage.model.run import MetricPoint, Run
 from lineage.ports import RunQuery
 
+if TYPE_CHECKING:
+    from lineage.model.listing import RunBrief
+
 _POINTS_AT_ONCE = 20_000
+_COLUMNS = (
+    "name",
+    "project",
+    "run_group",
+    "job_type",
+    "state",
+    "started_at",
+    "ended_at",
+    "fingerprint",
+    "reproduces",
+    "document",
+    "brief",
+    "environment",
+)
 
 
 class SqlRunStore:
@@ -72,6 +92,7 @@ class SqlRunStore:
 
     @staticmethod
     def _write_document(execute: Execute, run: Run, environment: str | None, *, is_new: bool) -> None:
+        facts, fingerprint = run_facts(run, environment), run.fingerprint
         values = (
             run.name,
             run.project,
@@ -80,19 +101,22 @@ class SqlRunStore:
             run.state.value,
             instant(run.started_at),
             None if run.ended_at is None else instant(run.ended_at),
-            run.fingerprint,
+            fingerprint,
             run.reproduces,
-            json_text(run_facts(run, environment)),
+            json_text(facts),
+            run_brief(facts, fingerprint),
+            environment,
             run.id,
         )
-        columns = ("name", "project", "run_group", "job_type", "state", "started_at", "ended_at", "fingerprint", "reproduces", "document")
         if is_new:
-            execute(f"INSERT INTO runs ({', '.join(columns)}, id) VALUES ({', '.join('?' * 11)})", values)
+            execute(f"INSERT INTO runs ({', '.join(_COLUMNS)}, id) VALUES ({', '.join('?' * len(values))})", values)
         else:
-            execute(f"UPDATE runs SET {', '.join(f'{column} = ?' for column in columns)} WHERE id = ?", values)
+            execute(f"UPDATE runs SET {', '.join(f'{column} = ?' for column in _COLUMNS)} WHERE id = ?", values)
 
     @staticmethod
     def _write_index(execute: Execute, before: Run | None, after: Run) -> None:
+        if after.code is not None and (before is None or before.code != after.code):
+            write_code_names(execute, after.id, after.code.model_dump())
         known, told = 0 if before is None else len(before.inputs), briefs(after)
         for ordinal, (old, new) in enumerate(zip([] if before is None else briefs(before), told, strict=False)):
             if old != new:
@@ -100,7 +124,7 @@ class SqlRunStore:
         for ordinal, item in enumerate(after.inputs[known:], known):
             execute(
                 "INSERT INTO run_inputs (run_id, ordinal, role, uri, dataset_id, branch, commit_id, view_id, rows_digest, content_digest,"
-                " view_name, view_key, brief) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " view_name, view_key, brief, started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     after.id,
                     ordinal,
@@ -115,13 +139,14 @@ class SqlRunStore:
                     item.view_name,
                     item.view_key,
                     told[ordinal],
+                    instant(after.started_at),
                 ),
             )
         known = 0 if before is None else len(before.uses)
         for ordinal, used in enumerate(after.uses[known:], known):
             execute(
-                "INSERT INTO run_uses (run_id, ordinal, role, kind, path, digest) VALUES (?, ?, ?, ?, ?, ?)",
-                (after.id, ordinal, used.role, used.kind, used.path, used.digest),
+                "INSERT INTO run_uses (run_id, ordinal, role, kind, path, digest, started_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (after.id, ordinal, used.role, used.kind, used.path, used.digest, instant(after.started_at)),
             )
         former = {} if before is None else {artifact.name: artifact for artifact in before.outputs}
         for artifact in after.outputs:
@@ -138,6 +163,7 @@ class SqlRunStore:
                 " ON CONFLICT (run_id, name) DO UPDATE SET kind = excluded.kind, digest = excluded.digest",
                 (after.id, artifact.name, artifact.kind, artifact.digest),
             )
+            write_upload(execute, after.id, artifact)
 
     def get(self, run_id: str) -> Run:
         """The record with this whole id; see :class:`lineage.ports.RunStore`."""
@@ -157,9 +183,18 @@ class SqlRunStore:
 
     def find(self, query: RunQuery) -> list[Run]:
         """Records that fit, newest first."""
-        sql, parameters = _select(query)
+        sql, parameters = select_runs(query, "r.id, r.document", self._database.members)
         with self._database.reading() as execute:
             return [self._parse(execute, document, run_id) for run_id, document in execute(sql, parameters)]
+
+    def briefs(self, query: RunQuery) -> list[RunBrief]:
+        """What a list shows of the records that fit, newest first."""
+        from lineage.model.listing import RunBrief, brief  # recording needs neither
+
+        sql, parameters = select_runs(query, "r.id, r.brief", self._database.members)
+        with self._database.reading() as execute:
+            found = execute(sql, parameters)
+        return [brief(self.get(run_id)) if text is None else RunBrief.model_validate_json(text) for run_id, text in found]
 
     def events(self, run_id: str) -> list[tuple[str, str]]:
         """Every event's payload and chain digest."""
@@ -235,7 +270,7 @@ class SqlRunStore:
             self._insert_points(run_id, number, points)
 
     def _insert_points(self, run_id: str, number: int, points: Sequence[MetricPoint]) -> None:
-        rows = [(run_id, number + i, point.step, point.at, json.dumps(point.values)) for i, point in enumerate(points)]
+        rows = [(run_id, place, *point) for place, point in enumerate(stored_points(points), number)]
         self._database.insert_many("metrics", ("run_id", "number", "step", "at", "payload"), rows)
 
     def metrics(self, run_id: str, skip: int = 0) -> list[MetricPoint]:
@@ -268,15 +303,17 @@ class SqlRunStore:
 
 def points_digest(execute: Execute, run_id: str) -> str | None:
     """Digest over the stored metric points of a run; ``None`` without any."""
-    digest, after = hashlib.sha256(), -1
+    return digest_of_points(_points_as_stored(execute, run_id))
+
+
+def _points_as_stored(execute: Execute, run_id: str) -> Iterator[StoredPoint]:
+    after = -1
     while found := execute(
         "SELECT number, step, at, payload FROM metrics WHERE run_id = ? AND number > ? ORDER BY number LIMIT ?",
         (run_id, after, _POINTS_AT_ONCE),
     ):
-        # repr of a float is its shortest form that reads back to the same bits, and payloads are kept as they were written.
-        digest.update("".join(f"{step} {at!r} {payload}\n" for _, step, at, payload in found).encode())
+        yield from ((step, at, payload) for _, step, at, payload in found)
         after = found[-1][0]
-    return None if after < 0 else f"sha256:{digest.hexdigest()}"
 
 
 def event_text(event: Event, environment: str | None) -> str:
@@ -296,45 +333,3 @@ def json_text(value: dict[str, Any]) -> str:
     """JSON as records are kept in."""
     # As the model's own dump spells it: no number of JSON stands for one that is not finite.
     return to_json(value, inf_nan_mode="null").decode()
-
-
-def _select(query: RunQuery) -> tuple[str, list[Any]]:
-    conditions: list[str] = []
-    parameters: list[Any] = []
-    for column, value in (
-        ("r.project", query.project),
-        ("r.run_group", query.group),
-        ("r.job_type", query.job_type),
-        ("r.state", None if query.state is None else query.state.value),
-        ("r.reproduces", query.reproduces),
-    ):
-        if value is not None:
-            conditions.append(f"{column} = ?")
-            parameters.append(value)
-    if query.mentions is not None:
-        conditions.append("r.document LIKE ? ESCAPE '!'")
-        parameters.append(f"%{query.mentions.replace('!', '!!').replace('_', '!_').replace('%', '!%')}%")
-    for tables, columns in (
-        (
-            ("run_inputs",),
-            (("uri", query.dataset_uri), ("dataset_id", query.dataset_id), ("commit_id", query.commit_id), ("view_id", query.view_id)),
-        ),
-        (("run_outputs", "replaced_outputs"), (("digest", query.output_digest), ("kind", query.output_kind))),
-    ):
-        # All conditions on an input must hold for one and the same input.
-        wanted = [(column, value) for column, value in columns if value is not None]
-        if wanted:
-            where = " AND ".join(f"{column} = ?" for column, _ in wanted)
-            conditions.append(f"r.id IN ({' UNION ALL '.join(f'SELECT run_id FROM {table} WHERE {where}' for table in tables)})")
-            parameters.extend(value for _ in tables for _, value in wanted)
-    if query.after is not None:
-        conditions.append("(r.started_at, r.id) < (?, ?)")
-        started_at, run_id = query.after
-        # In the column's own spelling: a time can be written in many, and texts are compared.
-        parameters.extend((instant(datetime.fromisoformat(started_at)), run_id))
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    limit = ""
-    if query.limit is not None:
-        limit = " LIMIT ?"
-        parameters.append(query.limit)
-    return f"SELECT r.id, r.document FROM runs r{where} ORDER BY r.started_at DESC, r.id DESC{limit}", parameters
