@@ -17,7 +17,7 @@ from lineage.reproduce.archive import Archived, archive_run
 from lineage.reproduce.materialise import DEEPLAKE, Materialised
 from lineage.reproduce.materialise import materialise as _materialise
 from lineage.reproduce.verify import Verifier
-from lineage.wiring import exporter
+from lineage.wiring import exporter, require_own_objects
 
 
 def open_recorded(
@@ -102,6 +102,8 @@ def archive(run: str, *, progress: Progress = no_progress) -> list[Archived]:
 
     Raises:
         IntegrityError: An input is no longer what was recorded.
+        UsageError: The store is a service's.
     """
     ports = ports_of_process()
+    require_own_objects(ports)
     return archive_run(ports, lookup.get_run(ports.runs, ports.liveness, run), progress)

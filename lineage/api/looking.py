@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ from lineage.errors import UsageError
 from lineage.lookup import runs as lookup
 from lineage.lookup.data import inherited_by
 from lineage.lookup.data import rows_of as _rows_of
+from lineage.lookup.filters import make_query
 from lineage.lookup.models import ModelUse, models_of_dataset, models_with, occurrences_of
-from lineage.model.dataset import InputRecord
+from lineage.model.dataset import InputRecord, normalise_uri
 from lineage.model.run import MetricPoint, Run, RunState
-from lineage.ports import Progress, RunQuery, no_progress
+from lineage.ports import Progress, no_progress
 
 if TYPE_CHECKING:
     from lineage.model.difference import Difference
@@ -37,11 +39,65 @@ def get(run: str) -> Run:
 
 
 def runs(
-    *, project: str | None = None, group: str | None = None, job_type: str | None = None, state: str | None = None, limit: int | None = None
+    *,
+    project: str | None = None,
+    group: str | None = None,
+    job_type: str | None = None,
+    state: str | None = None,
+    dataset: str | None = None,
+    commit_id: str | None = None,
+    view: str | None = None,
+    sample: str | None = None,
+    artifact: str | None = None,
+    code: str | None = None,
+    package: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    text: str | None = None,
+    limit: int | None = None,
 ) -> list[Run]:
-    """Records that fit, newest first."""
+    """Records that fit, newest first. All conditions must hold; those on data (dataset to sample) for one and the same input.
+
+    Args:
+        project: Of the run.
+        group: Of the run.
+        job_type: Of the run.
+        state: ``running``, ``finished``, ``failed`` or ``aborted``.
+        dataset: Address of a dataset that it read.
+        commit_id: Commit of a dataset that it read.
+        view: Name or id of a saved view that it read.
+        sample: Sample id, or digest of a picture (``sha256:…``), in one of its inputs.
+        artifact: Digest of a file that it made.
+        code: Git commit, snapshot or tree of its code, or how one begins (four digits or more).
+        package: ``NAME`` or ``NAME==VERSION``, installed where it ran.
+        since: Began then or later; with a time zone.
+        until: Began before; with a time zone.
+        text: A word that is somewhere in its record.
+        limit: At most so many.
+
+    Raises:
+        UsageError: A condition has another form.
+    """
     ports = ports_of_process()
-    query = RunQuery(project=project, group=group, job_type=job_type, state=None if state is None else RunState(state), limit=limit)
+    query = make_query(
+        ports.rows,
+        ports.objects,
+        project=project,
+        group=group,
+        job_type=job_type,
+        state=None if state is None else RunState(state),
+        dataset=None if dataset is None else normalise_uri(dataset),
+        commit=commit_id,
+        view=view,
+        sample=sample,
+        artifact=artifact,
+        code=code,
+        package=package,
+        since=since,
+        until=until,
+        text=text,
+        limit=limit,
+    )
     return lookup.find_runs(ports.runs, ports.liveness, query)
 
 

@@ -18,8 +18,10 @@ from lineage.cli import (
     calibrate,
     diff,
     doctor,
+    graph,
     impact,
     importing,
+    jobs,
     keep,
     keys,
     leaks,
@@ -35,6 +37,7 @@ from lineage.cli import (
     transfer,
     upload,
     view,
+    worker,
 )
 from lineage.cli.output import fail
 from lineage.errors import LineageError, UsageError
@@ -72,6 +75,7 @@ upload.register(app)
 view.register(app)
 run.register(app)
 look.register(app)
+graph.register(app)
 leaks.register(app)
 impact.register(app)
 diff.register(app)
@@ -87,6 +91,8 @@ sync.register(app)
 store.register(app)
 keys.register(app)
 serve.register(app)
+worker.register(app)
+jobs.register(app)
 tokens.register(app)
 doctor.register(app)
 

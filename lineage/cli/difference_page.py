@@ -11,11 +11,11 @@ from html import escape
 from typing import Any
 
 from lineage.cli.curves import curves
-from lineage.cli.picture_size import picture_size
 from lineage.errors import LineageError
 from lineage.lookup.diff_causes import counts, row_name, shown
 from lineage.lookup.diff_details import open_input
 from lineage.model.difference import DataDifference, DataSide, Difference, ObjectChange, RowChange, ValueChange
+from lineage.model.picture_size import picture_size
 from lineage.model.run import MetricPoint, Run
 from lineage.ports import Ports
 

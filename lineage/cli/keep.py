@@ -20,7 +20,7 @@ from lineage.reproduce.archive import archive_run
 from lineage.reproduce.materialise import DEEPLAKE, materialise
 from lineage.reproduce.tidy import plan_tidying, tidy
 from lineage.reproduce.verify import Verifier, runs_to_verify
-from lineage.wiring import exporter, wire
+from lineage.wiring import exporter, require_own_objects, wire
 
 
 def register(app: typer.Typer) -> None:
@@ -118,6 +118,7 @@ def materialise_command(
 def archive(run: RunName, as_json: AsJson = False) -> None:
     """Keep a run's rows in the object store, so that it outlives its datasets. Pictures that are kept already are not kept twice."""
     ports = wire()
+    require_own_objects(ports)
     found = get_run(ports.runs, ports.liveness, run)
     with progress_bars() as progress:
         kept = archive_run(ports, found, progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
@@ -14,9 +14,10 @@ from lineage.cli import render
 from lineage.cli.output import AsJson, print_json, say, table, when
 from lineage.errors import UsageError
 from lineage.lookup.data import Inherited, inherited_by, rows_of
+from lineage.lookup.filters import make_query, parse_time
 from lineage.lookup.models import ModelUse, models_of_dataset, models_with, occurrences_of
 from lineage.lookup.runs import find_runs, runs_behind
-from lineage.model.dataset import InputRecord
+from lineage.model.dataset import InputRecord, normalise_uri
 from lineage.model.run import Run, RunState
 from lineage.ports import RunQuery
 from lineage.wiring import wire
@@ -37,17 +38,46 @@ def runs(
     group: Annotated[str | None, typer.Option(help="Only this group.")] = None,
     job_type: Annotated[str | None, typer.Option(help="Only this kind of job.")] = None,
     state: Annotated[RunState | None, typer.Option(help="Only runs in this state.")] = None,
+    dataset: Annotated[str | None, typer.Option(metavar="URI", help="Only runs that read this dataset.")] = None,
+    commit: Annotated[str | None, typer.Option(help="Only runs that read this commit of a dataset (not a git commit).")] = None,
+    view: Annotated[str | None, typer.Option(help="Only runs that read the view of this name or id.")] = None,
+    sample: Annotated[str | None, typer.Option(metavar="ID", help="Only runs that had this sample, or picture (sha256:…).")] = None,
+    artifact: Annotated[str | None, typer.Option(metavar="DIGEST", help="Only runs that made this file.")] = None,
+    code: Annotated[str | None, typer.Option(metavar="SHA", help="Only runs of this git commit or tree, or how one begins.")] = None,
+    package: Annotated[str | None, typer.Option(metavar="NAME[==VERSION]", help="Only runs with this package installed.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only runs that began then or later, for example 2026-03-14.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Only runs that began before. UTC, where no zone is given.")] = None,
+    text: Annotated[str | None, typer.Option(metavar="WORD", help="Only runs whose record holds this word somewhere.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="At most so many, newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List runs, newest first."""
+    """List runs, newest first. All conditions must hold; those on data for one and the same input."""
     ports = wire()
-    found = find_runs(ports.runs, ports.liveness, RunQuery(project=project, group=group, job_type=job_type, state=state, limit=limit))
+    query = make_query(
+        ports.rows,
+        ports.objects,
+        project=project,
+        group=group,
+        job_type=job_type,
+        state=state,
+        dataset=None if dataset is None else normalise_uri(dataset),
+        commit=commit,
+        view=view,
+        sample=sample,
+        artifact=artifact,
+        code=code,
+        package=package,
+        since=None if since is None else parse_time("--since", since),
+        until=None if until is None else parse_time("--until", until),
+        text=text,
+        limit=limit,
+    )
+    found = find_runs(ports.runs, ports.liveness, query)
     if as_json:
         print_json([run.model_dump(mode="json") for run in found])
         return
     if not found:
-        is_filtered = any((project, group, job_type, state))
+        is_filtered = replace(query, limit=None) != RunQuery()
         say("done", f"no run {'fits' if is_filtered else 'is recorded'} in {ports.runs.location}")
         return
     rows = [

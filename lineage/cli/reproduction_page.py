@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from lineage.cli.curves import Series, curves
-from lineage.cli.picture_size import picture_size
 from lineage.cli.render_outputs import summed_up
 from lineage.cli.render_verdict import row_name, word
 from lineage.errors import LineageError
 from lineage.lookup.diff_details import open_input
 from lineage.model.comparison import BatchRow, Comparison, FirstDifference, Report
+from lineage.model.picture_size import picture_size
 from lineage.model.run import MetricPoint, Run
 from lineage.ports import Ports
 from lineage.record.metrics import NOT_COMPARED

@@ -10,7 +10,7 @@ from lineage.cli import render_difference
 from lineage.cli.look import RunName
 from lineage.cli.output import AsJson, print_json, say, table
 from lineage.lookup.runs import runs_behind
-from lineage.lookup.steps import compare_steps, losses_of, read_steps, shown_rows
+from lineage.lookup.steps import compare_steps, losses_of, read_steps, told_steps
 from lineage.model.steps import StepRecord
 from lineage.wiring import wire
 
@@ -56,18 +56,7 @@ def steps(
                 "steps": log.steps,
                 "head": log.head,
                 "torn": log.torn,
-                "records": [
-                    {
-                        "step": record.step,
-                        "rows": [rows.model_dump(mode="json") for rows in shown_rows(ports, a, record)],
-                        "losses": [loss if loss == loss and abs(loss) != float("inf") else str(loss) for loss in losses_of(record)],
-                        "batch": _hex(record.batch),
-                        "input": _hex(record.input),
-                        "gradient": _hex(record.gradient),
-                        "parameters": _hex(record.parameters),
-                    }
-                    for record in chosen
-                ],
+                "records": told_steps(ports, a, chosen),
             }
         )
         return
