@@ -51,6 +51,23 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
+class Overlay:
+    """Charts of one metric of several runs, laid over one another.
+
+    Attributes:
+        name: The metric.
+        lines: (number of the run, SVG points); a run may have several stretches, or none.
+        x_ticks: Steps.
+        y_ticks: Values.
+    """
+
+    name: str
+    lines: tuple[tuple[int, str], ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Axis:
     """Values from ``low`` to ``high``, drawn from ``start`` to ``end``."""
 
@@ -70,7 +87,7 @@ def line_chart(series: MetricSeries) -> Chart | None:
 
     A long series is drawn by the lowest and highest value of each of its stretches, so that no peak is lost.
     """
-    finite = [(step, value) for step, value in zip(series.steps, series.values, strict=True) if not isinstance(value, str)]
+    finite = _finite(series)
     if len(finite) < 2:
         return None
     x = _axis([step for step, _ in finite], LEFT, RIGHT)
@@ -78,7 +95,7 @@ def line_chart(series: MetricSeries) -> Chart | None:
     lines: list[str] = []
     marks: list[tuple[float, float]] = []
     for stretch in _stretches(series):
-        points = [(x.place(step), y.place(value)) for step, value in _thinned(stretch)]
+        points = [(x.place(step), y.place(value)) for step, value in thinned(stretch)]
         if len(points) > 1:
             lines.append(" ".join(f"{at_x},{at_y}" for at_x, at_y in points))
         if len(points) == 1 or len(finite) <= _MOST_MARKED:
@@ -94,9 +111,49 @@ def line_chart(series: MetricSeries) -> Chart | None:
     )
 
 
+def overlay(name: str, runs: Sequence[MetricSeries | None]) -> Overlay | None:
+    """A metric of several runs on common axes; ``None`` when all of them together have fewer than two finite values.
+
+    Args:
+        name: The metric.
+        runs: Its series in each run; ``None`` where a run has none.
+    """
+    stretches = [
+        (number, stretch) for number, series in enumerate(runs) for stretch in ([] if series is None else _stretches(series)) if stretch
+    ]
+    points = [point for _, stretch in stretches for point in stretch]
+    if len(points) < 2:
+        return None
+    x = _axis([step for step, _ in points], LEFT, RIGHT)
+    y = _axis([value for _, value in points], BOTTOM, TOP)
+    return Overlay(
+        name,
+        tuple(
+            # A single point is a line of no length, which its round end makes a dot.
+            (number, " ".join(f"{x.place(step)},{y.place(value)}" for step, value in thinned(stretch if len(stretch) > 1 else stretch * 2)))
+            for number, stretch in stretches
+        ),
+        tuple(_ticks(x, about=5, least=1.0)),
+        tuple(_ticks(y, about=5)),
+    )
+
+
 def number(value: Number) -> str:
     """A value for people: six significant digits."""
     return value if isinstance(value, str) else f"{value:.6g}"
+
+
+def said(series: MetricSeries) -> str | None:
+    """What the chart of a metric says in words; ``None`` where there is none: it has fewer than two finite values."""
+    finite = _finite(series)
+    if len(finite) < 2:
+        return None
+    others = len(series.values) - len(finite)
+    return _description(series, finite) + (f"; {others} not finite and not drawn" if others else "")
+
+
+def _finite(series: MetricSeries) -> list[tuple[int, float]]:
+    return [(step, value) for step, value in zip(series.steps, series.values, strict=True) if not isinstance(value, str)]
 
 
 def _description(series: MetricSeries, finite: Sequence[tuple[int, float]]) -> str:
@@ -108,8 +165,8 @@ def _description(series: MetricSeries, finite: Sequence[tuple[int, float]]) -> s
     )
 
 
-def _stretches(series: MetricSeries) -> list[list[tuple[int, float]]]:
-    stretches: list[list[tuple[int, float]]] = [[]]
+def _stretches(series: MetricSeries) -> list[list[tuple[float, float]]]:
+    stretches: list[list[tuple[float, float]]] = [[]]
     for step, value in zip(series.steps, series.values, strict=True):
         if not isinstance(value, str):
             stretches[-1].append((step, value))
@@ -118,11 +175,12 @@ def _stretches(series: MetricSeries) -> list[list[tuple[int, float]]]:
     return [stretch for stretch in stretches if stretch]
 
 
-def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    if len(points) <= _MOST_POINTS:
+def thinned(points: list[tuple[float, float]], most: int = _MOST_POINTS) -> list[tuple[float, float]]:
+    """At most ``most`` points: the lowest and the highest of each stretch of a longer series, so that no peak is lost."""
+    if len(points) <= most:
         return points
-    size = math.ceil(len(points) / (_MOST_POINTS / 2))
-    kept: list[tuple[int, float]] = []
+    size = math.ceil(len(points) / (most / 2))
+    kept: list[tuple[float, float]] = []
     for start in range(0, len(points), size):
         part = range(start, min(start + size, len(points)))
         ends = {min(part, key=lambda i: points[i][1]), max(part, key=lambda i: points[i][1])}
