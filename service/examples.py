@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel
 
-from lineage.lookup.graph import Hop, Relative
+from lineage.lookup.graph import Hop
 from lineage.lookup.models import ModelUse
 from lineage.lookup.rows import Exposure, Occurrence
 from lineage.model.code import CodeVersion
 from lineage.model.dataset import InputRecord
-from lineage.model.difference import (
-    Cause,
-    CodeDifference,
-    DataDifference,
-    DataSide,
-    Difference,
-    EnvironmentDifference,
-    Results,
-    RunSide,
-    ValueChange,
-)
 from lineage.model.environment import Environment, Package
-from lineage.model.findings import ComparedInput, LeakReport, LeakVerdict, Match, RowName, WayFindings
+from lineage.model.graph import Edge, FileNode, Graph, MoreNode, RunNode, VersionNode, ViewNode, node_id
+from lineage.model.listing import brief
+from lineage.model.materialisation import JobProgress, JobState, Materialisation, MaterialisationRequest
 from lineage.model.run import Artifact, MetricPoint, Reproduction, Run, RunState
 from lineage.ports import Sighting
 from service import schemas
@@ -114,42 +106,43 @@ def record() -> Run:
     )
 
 
-def _example(answer: BaseModel) -> dict[str, Any]:
-    return {"content": {"application/json": {"example": answer.model_dump(mode="json")}}}
+def example(answer: BaseModel) -> dict[str, Any]:
+    """An answer as OpenAPI's example, told as JSON text: ``service.documentation`` parses it."""
+    return {"content": {"application/json": {"example": answer.model_dump_json()}}}
 
 
 def run() -> dict[str, Any]:
     """A whole record."""
-    return _example(record())
+    return example(record())
 
 
 def run_page() -> dict[str, Any]:
     """A page of runs."""
-    return _example(schemas.RunPage(items=(schemas.brief(record()),), next_cursor="MjAyNi0wMy0xNFQwOToyNjo1My41ODk3OTMrMDA6MDA"))
+    return example(schemas.RunPage(items=(brief(record()),), next_cursor="MjAyNi0wMy0xNFQwOToyNjo1My41ODk3OTMrMDA6MDA"))
 
 
 def run_data() -> dict[str, Any]:
     """What the run read."""
-    return _example(schemas.data_of(record()))
+    return example(schemas.data_of(record()))
 
 
 def environment() -> dict[str, Any]:
     """Where it ran."""
     made = record().environment
     assert made is not None
-    return _example(made)
+    return example(made)
 
 
 def run_metrics() -> dict[str, Any]:
     """What it logged."""
     began = _BEGAN.timestamp()
     points = [MetricPoint(step=step, values={"loss": loss}, at=began + step) for step, loss in enumerate((2.31, 1.07, 0.482))]
-    return _example(schemas.run_metrics(record().id, points))
+    return example(schemas.run_metrics(record().id, points))
 
 
 def model_data() -> dict[str, Any]:
     """Which data made its model."""
-    return _example(schemas.model_data(record().outputs[0].digest, [(record(), ())]))
+    return example(schemas.model_data(record().outputs[0].digest, [(record(), ())]))
 
 
 def _hop() -> Hop:
@@ -157,11 +150,84 @@ def _hop() -> Hop:
     return Hop(record().id, record().name, made.name, made.digest, "77e6ab3d0c5f4a8f9d2b1c0e3f4a5b6c", "tuned-77e6ab")
 
 
-def run_lineage() -> dict[str, Any]:
-    """Where its result went."""
-    hop = _hop()
-    tuned = record().model_copy(update={"id": hop.to_run_id, "name": hop.to_run_name})
-    return _example(schemas.run_lineage(record(), (), [(Relative(hop.to_run_id, hop.to_run_name, (hop,)), tuned)]))
+def graph() -> dict[str, Any]:
+    """Where its model came from and went."""
+    item, made, hop = record().inputs[0], record().outputs[0], _hop()
+    version, view = (item.dataset_id, item.commit_id), (item.dataset_id, item.commit_id, item.content_digest)
+    names = {"version": node_id("version", version), "view": node_id("view", view), "model": node_id("file", (made.digest,))}
+    runs = [
+        RunNode(
+            id=node_id("run", (run_id,)),
+            run_id=run_id,
+            name=name,
+            project=record().project,
+            group=record().group,
+            job_type=record().job_type,
+            state="finished",
+            started_at=_BEGAN.isoformat(timespec="microseconds"),
+        )
+        for run_id, name in ((record().id, record().name), (hop.to_run_id, hop.to_run_name))
+    ]
+    return example(
+        Graph(
+            start=runs[0].id,
+            direction="both",
+            depth=8,
+            nodes=(
+                runs[0],
+                ViewNode(
+                    id=names["view"],
+                    dataset_id=item.dataset_id,
+                    commit_id=item.commit_id,
+                    content_digest=item.content_digest,
+                    name=item.view_name,
+                    uri=item.uri,
+                ),
+                VersionNode(id=names["version"], dataset_id=item.dataset_id, commit_id=item.commit_id, uri=item.uri),
+                FileNode(id=names["model"], digest=made.digest, name=made.name, file_kind="model"),
+                runs[1],
+                MoreNode(id=f"more:down:reads:{names['view']}", of=names["view"], direction="down", link="reads", count=3, skip=1),
+            ),
+            edges=(
+                Edge(source=names["version"], target=names["view"], kind="holds"),
+                Edge(source=names["view"], target=runs[0].id, kind="reads", label="train"),
+                Edge(source=runs[0].id, target=names["model"], kind="makes"),
+                Edge(source=names["model"], target=runs[1].id, kind="starts", label="base"),
+                Edge(source=names["view"], target=f"more:down:reads:{names['view']}", kind="more"),
+            ),
+            is_whole=False,
+            has_cycle=False,
+        )
+    )
+
+
+def _job() -> Materialisation:
+    return Materialisation(
+        id="9d1c0f5b7a2e4c6d8f90a1b2c3d4e5f6",
+        run_id=record().id,
+        what="rerun",
+        options=MaterialisationRequest(what="rerun"),
+        state=JobState.running,
+        attempt=1,
+        requested_by="token 5e1c7a2b9d04 (ada)",
+        requested_at=_BEGAN + timedelta(days=2),
+        started_at=_BEGAN + timedelta(days=2, seconds=1),
+        heartbeat_at=_BEGAN + timedelta(days=2, seconds=9),
+        worker="gpu-1-4711-0c3f",
+        progress=JobProgress(what="running it again", done=0, total=1),
+        isolation=("network off", "files read-only", "home hidden", "processes apart"),
+    )
+
+
+def materialisation(description: str = "Successful Response") -> dict[str, Any]:
+    """A re-run under way."""
+    return {**example(_job()), "description": description}
+
+
+def materialisation_page() -> dict[str, Any]:
+    """A page of jobs."""
+    text = json.dumps({"items": [_job().model_dump(mode="json")], "next_cursor": None})  # as text, so that the nulls stay
+    return {"content": {"application/json": {"example": text}}}
 
 
 def seen() -> dict[str, Any]:
@@ -189,74 +255,17 @@ def seen() -> dict[str, Any]:
     own = ModelUse(record().id, record().name, sighting.started_at, None, made.name, made.digest, (sighting,), (row,))
     later = (_BEGAN + timedelta(days=3)).isoformat(timespec="microseconds")
     tuned = ModelUse(hop.to_run_id, hop.to_run_name, later, None, "model.pth", _digest("tuned"), (sighting,), (row,), (hop,))
-    return _example(schemas.seen([Exposure(sighting, (row,))], [own, tuned]))
+    return example(schemas.seen([Exposure(sighting, (row,))], [own, tuned]))
 
 
-def difference() -> dict[str, Any]:
-    """What differs from a run with another seed."""
-    own = DataSide(**record().inputs[0].model_dump(include=set(DataSide.model_fields)))
-    seed = ValueChange(name="seed", a="7", b="8")
-
-    def side(run_id: str, name: str) -> RunSide:
-        return RunSide(
-            run_id=run_id,
-            name=name,
-            project=record().project,
-            job_type=record().job_type,
-            state=record().state.value,
-            started_at=_BEGAN.isoformat(),
-        )
-
-    return _example(
-        Difference(
-            a=side(record().id, record().name),
-            b=side("b1946ac92492d2347c6235b4d2611184", "train-b1946a"),
-            is_same=False,
-            causes=(Cause(subject="configuration", sentence="the seed differs: 7 and 8"),),
-            data=(DataDifference(role="train", a=own, b=own, is_same=True, matched_by="content", same=own.rows),),
-            code=CodeDifference(is_same=True, a="9fceb02d0a", b="9fceb02d0a"),
-            configuration=(seed,),
-            base_weights=(),
-            environment=EnvironmentDifference(),
-            results=Results(is_same=False, first_difference="loss at step 0: 2.31, then 2.28"),
-        )
-    )
+def models() -> dict[str, Any]:
+    """Its model, and one that was fine-tuned from it."""
+    shown: schemas.Seen = schemas.Seen.model_validate_json(seen()["content"]["application/json"]["example"])
+    return example(schemas.Models(models=shown.models))
 
 
-def leaks() -> dict[str, Any]:
-    """One validation row that was trained on."""
-    item = record().inputs[0]
-    shared = {"run_id": record().id, "uri": item.uri, "row": 17, "sample_id": "0000002_00005_d_0000014", "sequence": "0000002"}
-    match = Match(
-        evaluated=RowName(input=1, role="validation", position=3, **shared), trained=RowName(input=0, role="train", position=9, **shared)
-    )
-
-    def compared(number: int, role: str, rows: int) -> ComparedInput:
-        return ComparedInput(
-            run_id=record().id,
-            run_name=record().name,
-            input=number,
-            role=role,
-            uri=item.uri,
-            commit_id=item.commit_id,
-            view_name=item.view_name,
-            query=item.query,
-            rows=rows,
-        )
-
-    return _example(
-        LeakReport(
-            run_id=record().id,
-            run_name=record().name,
-            verdict=LeakVerdict.leaks,
-            evaluated=(compared(1, "validation", 548),),
-            trained=(compared(0, "train", item.rows),),
-            ways=(
-                WayFindings(way="row", checked=True, rows=1, further_rows=1, trained_rows=1, examples=(match,)),
-                WayFindings(way="picture", checked=True, rows=1, trained_rows=1),
-                WayFindings(way="near", checked=False, reason="left out"),
-                WayFindings(way="sequence", checked=True, rows=12, further_rows=11, trained_rows=40),
-            ),
-            not_checked=("near-duplicate pictures: left out",),
-        )
-    )
+def run_groups() -> dict[str, Any]:
+    """Three runs that differ in their seed."""
+    loss = schemas.Spread(metric="loss", count=3, mean=0.482, std=0.013, min=0.469, max=0.495)
+    group = schemas.RunGroup(values=("cars-20px",), runs=3, run_ids=(record().id,), metrics=(loss,))
+    return example(schemas.RunGroups(by=("group",), runs=3, is_whole=True, groups=(group,)))

@@ -19,7 +19,7 @@ HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": _POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # to others nothing; without it a browser hides where our own forms come from
     "X-Content-Type-Options": "nosniff",
 }
 """Headers of every answer. Cross-origin reading (CORS) stays closed by sending none of its headers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from starlette.datastructures import Headers
@@ -12,6 +13,11 @@ from service.problems import as_json, http_problem
 
 MOST_BODY_BYTES = 64 * 2**20
 """Size of a request's body, at most. Objects are streamed to disk and have a limit of their own."""
+
+PATIENCE_S = 30.0
+"""Seconds that a request's head may take, and its body to begin with."""
+LEAST_BYTES_PER_S = 4096
+"""What a client's line must carry after that, on average."""
 
 _STREAMED = "/api/v1/objects/"
 _MOST_NAMES = 10_000
@@ -44,6 +50,36 @@ class Buckets:
     def _level(self, name: str) -> float:
         level, at = self._levels.get(name, (self._most, 0.0))
         return min(self._most, level + (time.monotonic() - at) * self._rate)
+
+
+def unhurried(app: ASGIApp, *, patience_s: float = PATIENCE_S) -> ASGIApp:
+    """The app, refusing bodies that come too slowly: whoever holds many requests open for hours holds up everybody else.
+
+    A body gets ``patience_s`` seconds, and one more for each :data:`LEAST_BYTES_PER_S` that have come; no silence may be longer.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        began, come, is_whole = time.monotonic(), 0, False
+
+        async def in_time() -> Message:
+            nonlocal come, is_whole
+            if is_whole:  # what follows says that the client went away, which may be in an hour
+                return await receive()
+            left_s = min(patience_s, began + patience_s + come / LEAST_BYTES_PER_S - time.monotonic())
+            try:
+                message = await asyncio.wait_for(receive(), max(0.001, left_s))
+            except TimeoutError:
+                raise HTTPException(408, "the request's body came too slowly", {"Connection": "close"}) from None
+            come += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
+            return message
+
+        await app(scope, in_time, send)
+
+    return answer
 
 
 def limited(app: ASGIApp, *, most_bytes: int = MOST_BODY_BYTES) -> ASGIApp:

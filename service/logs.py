@@ -35,7 +35,7 @@ def configure(level: int) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name in ("service", "uvicorn"):
+    for name in ("service", "uvicorn", "opentelemetry"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(level if name == "service" else max(level, logging.WARNING))

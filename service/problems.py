@@ -19,9 +19,13 @@ from lineage.errors import (
     IntegrityError,
     InvalidQuery,
     InvalidSource,
+    KeyReused,
+    LeaseLost,
     LineageError,
     MissingExtra,
+    NoSpace,
     NotFound,
+    TidiedAway,
     Unavailable,
     UncommittedData,
     UsageError,
@@ -48,7 +52,10 @@ STATUS: Mapping[type[LineageError], tuple[int, str]] = {
     UsageError: (400, "The request cannot be acted on"),
     AmbiguousId: (400, "The id fits several runs"),
     NotFound: (404, "There is no such thing"),
+    TidiedAway: (410, "It was there, and was deleted"),
     Conflict: (409, "It exists already, or is being changed by somebody else"),
+    KeyReused: (422, "The key stands for another request"),
+    LeaseLost: (409, "It is somebody else's now"),
     InvalidSource: (422, "The source cannot be imported"),
     InvalidQuery: (422, "The query cannot be answered"),
     CaptureError: (500, "Something that must be recorded cannot be"),
@@ -57,6 +64,7 @@ STATUS: Mapping[type[LineageError], tuple[int, str]] = {
     WrongContent: (422, "What was sent differs from its digest"),
     IntegrityError: (500, "Something differs from its recorded digest"),
     ExecutionFailed: (500, "A command ended with an error"),
+    NoSpace: (507, "There is no room left"),
     Unavailable: (503, "Something the service needs is not there"),
     MissingExtra: (501, "The service was installed without a package that this needs"),
 }
@@ -68,6 +76,7 @@ HTTP_CODES: Mapping[int, tuple[str, str]] = {
     403: ("not_allowed", "This is not allowed"),
     404: ("no_such_page", "There is nothing under this address"),
     405: ("method_not_allowed", "This address does not answer that method"),
+    408: ("too_slow", "The request came too slowly"),
     413: ("too_large", "The request is too large"),
     421: ("unknown_host", "The service does not answer under this host name"),
     422: ("invalid_request", "A parameter is not as expected"),
@@ -168,7 +177,9 @@ def _sentence(item: Mapping[str, Any]) -> str:
 
 def as_json(problem: Problem) -> Response:
     """The document as a response."""
-    return Response(problem.model_dump_json(exclude_none=True), status_code=problem.status, media_type=MEDIA_TYPE)
+    # A database that is started again is back in seconds.
+    headers = {"Retry-After": "1"} if problem.status == 503 else None
+    return Response(problem.model_dump_json(exclude_none=True), problem.status, headers, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI, as_page: Callable[[Request, Problem], Response], late_headers: Mapping[str, str]) -> None:
@@ -243,6 +254,7 @@ def _example(status: int) -> dict[str, Any]:
         409: problem_of(Conflict("run 4f0c2a6d4f1b is finished; nothing can be added to it any more"), path),
         401: http_problem(401, "there is no token", path, hint="send 'Authorization: Bearer …'"),
         403: http_problem(403, "this needs the scope 'record', the token has read", path),
+        410: problem_of(TidiedAway("files", "9d1c0f", hint="ask for them again"), "/api/v1/materialisations/9d1c0f/files"),
         413: http_problem(413, "the request's body is larger than 64 MiB", path),
         429: http_problem(429, "this token makes too many requests", path),
         503: problem_of(Unavailable("the store cannot be reached", hint="check LINEAGE_STORE and the server"), "/healthz"),

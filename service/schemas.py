@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import datetime
-from typing import Annotated, Literal
+from functools import cache
+from operator import attrgetter
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from lineage.lookup.data import Inherited
-from lineage.lookup.graph import Hop, Relative
+from lineage.lookup.graph import Hop
 from lineage.lookup.models import ModelUse
-from lineage.lookup.rows import Exposure
+from lineage.lookup.rows import Exposure, Occurrence
 from lineage.model.dataset import InputRecord
-from lineage.model.run import MetricPoint, Run, RunState
+from lineage.model.listing import RunBrief
+from lineage.model.run import MetricPoint, Run
+from lineage.model.steps import StepRowsShown
 
 Number = float | Literal["nan", "inf", "-inf"]
 """A float; JSON has no number for the three that are not finite."""
@@ -25,55 +28,6 @@ _NOT_FINITE: dict[str, Literal["nan", "inf", "-inf"]] = {"nan": "nan", "inf": "i
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class InputBrief(_Answer):
-    """An input in short; the whole one is in the run's record."""
-
-    role: str
-    uri: str
-    dataset_id: str
-    commit_id: str
-    view_id: str | None
-    view_name: str | None
-    rows: int
-    rows_total: int
-    content_digest: str
-
-
-class OutputBrief(_Answer):
-    """An artifact in short."""
-
-    name: str
-    kind: str
-    digest: str
-    size_bytes: int
-
-
-class RunBrief(_Answer):
-    """A run as a list shows it.
-
-    Attributes:
-        reproduces: Id of the run that this one was made to repeat.
-        verdicts: How reproductions of the whole run came out, oldest first.
-        fingerprint: Digest of everything that should decide the result.
-    """
-
-    id: str
-    name: str
-    project: str
-    group: str | None
-    job_type: str
-    state: RunState
-    started_at: datetime
-    ended_at: datetime | None
-    duration_s: float | None
-    seed: int | None
-    inputs: tuple[InputBrief, ...]
-    outputs: tuple[OutputBrief, ...]
-    reproduces: str | None
-    verdicts: tuple[str, ...]
-    fingerprint: str
 
 
 class RunPage(_Answer):
@@ -160,35 +114,6 @@ class RunRows(_Answer):
     next_cursor: str | None
 
 
-class RelativeBrief(_Answer):
-    """A run that is connected through files, and the way, in the direction of time."""
-
-    run_id: str
-    run_name: str
-    path: tuple[HopBrief, ...]
-    inputs: tuple[InputBrief, ...]
-
-
-class RunLineage(_Answer):
-    """Where a run's result comes from and where it went.
-
-    Attributes:
-        inputs: What it read itself.
-        ancestors: Runs whose models it started from, nearest first, and what those read.
-        descendants: Runs that started from its models, nearest first.
-        reproductions: Ids of runs made to repeat it.
-    """
-
-    run_id: str
-    run_name: str
-    inputs: tuple[InputBrief, ...]
-    outputs: tuple[OutputBrief, ...]
-    ancestors: tuple[RelativeBrief, ...]
-    descendants: tuple[RelativeBrief, ...]
-    reproduces: str | None
-    reproductions: tuple[str, ...]
-
-
 class RowSeen(_Answer):
     """A row that holds what was asked for."""
 
@@ -253,6 +178,101 @@ class RunMetrics(_Answer):
     series: tuple[MetricSeries, ...]
 
 
+class StepOfRun(_Answer):
+    """One step of a training. Digests are hexadecimal, `null` where none was taken.
+
+    Attributes:
+        step: Counted from 0; -1 is the state before the first.
+        rows: What was read for it.
+        losses: One for each tensor that `backward` was called on.
+        batch: Digest of what the loader yielded.
+        input: Digest of what the model got.
+        gradient: Digest of the gradients as the optimizer saw them.
+        parameters: Digest of parameters and buffers after it.
+    """
+
+    step: int
+    rows: tuple[StepRowsShown, ...]
+    losses: tuple[Number, ...]
+    batch: str | None
+    input: str | None
+    gradient: str | None
+    parameters: str | None
+
+
+class RunSteps(_Answer):
+    """The step log of one process of a run, a page at a time.
+
+    Attributes:
+        every: Gradients and parameters were digested every so many steps.
+        steps: Number of steps of the whole log.
+        head: Chain digest of its last line: equal heads mean equal logs.
+        torn: What was cut off at its end.
+    """
+
+    run_id: str
+    rank: int
+    every: int
+    steps: int
+    head: str
+    torn: str | None
+    records: tuple[StepOfRun, ...]
+    next_cursor: str | None
+
+
+class Models(_Answer):
+    """Models, newest first; then those that were fine-tuned from them."""
+
+    models: tuple[ModelSeen, ...]
+
+
+class Spread(_Answer):
+    """The last values of a metric over the runs of a group.
+
+    Attributes:
+        metric: Its name.
+        count: Runs that have a finite one.
+        std: Standard deviation of the sample; `null` for a single value.
+    """
+
+    metric: str
+    count: int
+    mean: float
+    std: float | None
+    min: float
+    max: float
+
+
+class RunGroup(_Answer):
+    """Runs that share some values.
+
+    Attributes:
+        values: What they share, in the order of `by`.
+        runs: How many they are.
+        run_ids: The newest of them, a hundred at most.
+    """
+
+    values: tuple[Any, ...]
+    runs: int
+    run_ids: tuple[str, ...]
+    metrics: tuple[Spread, ...]
+
+
+class RunGroups(_Answer):
+    """Runs put together, the largest group first.
+
+    Attributes:
+        by: What they are put together by.
+        runs: How many runs were looked at, newest first.
+        is_whole: Whether these are all that fit.
+    """
+
+    by: tuple[str, ...]
+    runs: int
+    is_whole: bool
+    groups: tuple[RunGroup, ...]
+
+
 class Health(_Answer):
     """The service answers, and its store does."""
 
@@ -260,82 +280,42 @@ class Health(_Answer):
     version: Annotated[str, Field(description="Release of dataset-lineage.")]
 
 
-def brief(run: Run) -> RunBrief:
-    """A run in short."""
-    return RunBrief(
-        id=run.id,
-        name=run.name,
-        project=run.project,
-        group=run.group,
-        job_type=run.job_type,
-        state=run.state,
-        started_at=run.started_at,
-        ended_at=run.ended_at,
-        duration_s=run.duration_s,
-        seed=run.seed,
-        inputs=inputs_of(run.inputs),
-        outputs=_outputs_of(run),
-        reproduces=run.reproduces,
-        verdicts=tuple(item.verdict for item in run.reproductions if item.checked is None),
-        fingerprint=run.fingerprint,
-    )
-
-
-def inputs_of(inputs: Iterable[InputRecord]) -> tuple[InputBrief, ...]:
-    """Inputs in short."""
-    return tuple(InputBrief(**item.model_dump(include=set(InputBrief.model_fields))) for item in inputs)
-
-
-def _outputs_of(run: Run) -> tuple[OutputBrief, ...]:
-    return tuple(OutputBrief(**item.model_dump(include=set(OutputBrief.model_fields))) for item in run.outputs)
-
-
-def run_lineage(run: Run, older: Iterable[Inherited], newer: Iterable[tuple[Relative, Run]]) -> RunLineage:
-    """Where a run's result comes from and where it went."""
-    return RunLineage(
-        run_id=run.id,
-        run_name=run.name,
-        inputs=inputs_of(run.inputs),
-        outputs=_outputs_of(run),
-        ancestors=tuple(
-            RelativeBrief(run_id=item.run_id, run_name=item.run_name, path=hops(item.path), inputs=inputs_of(item.inputs)) for item in older
-        ),
-        descendants=tuple(
-            RelativeBrief(run_id=item.run_id, run_name=item.run_name, path=hops(item.path), inputs=inputs_of(other.inputs))
-            for item, other in newer
-        ),
-        reproduces=run.reproduces,
-        reproductions=tuple(item.run_id for item in run.reproductions),
-    )
-
-
 def hops(path: Iterable[Hop]) -> tuple[HopBrief, ...]:
     """Steps of fine-tuning."""
     return tuple(HopBrief(**asdict(hop)) for hop in path)
 
 
+_TOLD = tuple(name for name in InputSeen.model_fields if name != "rows")
+_told_of = attrgetter(*_TOLD)
+
+
 def seen(exposures: Iterable[Exposure], models: Iterable[ModelUse]) -> Seen:
     """Runs and models that saw something."""
-    return Seen(
-        runs=tuple(
-            InputSeen(
-                **{name: getattr(item.sighting, name) for name in InputSeen.model_fields if name != "rows"},
-                rows=tuple(RowSeen(row=row.row, sample_id=row.sample_id, picture_digest=row.picture_digest) for row in item.occurrences),
-            )
-            for item in exposures
-        ),
-        models=tuple(
-            ModelSeen(
-                run_id=item.run_id,
-                run_name=item.run_name,
-                started_at=item.started_at,
-                reproduces=item.reproduces,
-                name=item.model_name,
-                digest=item.model_digest,
-                path=hops(item.path),
-            )
-            for item in models
-        ),
+
+    @cache  # thousands of runs may have seen one row
+    def row_seen(row: Occurrence) -> RowSeen:
+        return RowSeen(row=row.row, sample_id=row.sample_id, picture_digest=row.picture_digest)
+
+    runs = (
+        InputSeen(**dict(zip(_TOLD, _told_of(item.sighting), strict=True)), rows=tuple(map(row_seen, item.occurrences)))
+        for item in exposures
+    )
+    return Seen(runs=tuple(runs), models=models_seen(models))
+
+
+def models_seen(models: Iterable[ModelUse]) -> tuple[ModelSeen, ...]:
+    """Models that saw something."""
+    return tuple(
+        ModelSeen(
+            run_id=item.run_id,
+            run_name=item.run_name,
+            started_at=item.started_at,
+            reproduces=item.reproduces,
+            name=item.model_name,
+            digest=item.model_digest,
+            path=hops(item.path),
+        )
+        for item in models
     )
 
 

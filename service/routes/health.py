@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.dependencies import PortsOf
+from service.observe import figures_of_jobs
 from service.problems import responses
 from service.schemas import Health
 
@@ -36,5 +37,6 @@ def readyz(request: Request, ports: PortsOf) -> Health:
 
 @router.get("/metrics", response_class=Response, responses={200: _FIGURES})
 def show_figures(request: Request) -> Response:
-    """Figures of this process for Prometheus: requests and their times by route, memory and processor time."""
-    return Response(generate_latest(request.app.state.figures.registry), media_type=CONTENT_TYPE_LATEST)
+    """Figures for Prometheus: requests and their times by route, jobs that wait and run, memory and processor time."""
+    state = request.app.state
+    return Response(state.figures.text() + figures_of_jobs(state.jobs), media_type=CONTENT_TYPE_LATEST)

@@ -31,7 +31,7 @@ from lineage.model.transport import (
     points_of,
 )
 from lineage.model.transport import Query as RunConditions
-from lineage.ports import Ports, RunQuery
+from lineage.ports import Ports, RunQuery, texts_of
 from lineage.record.reindex import enter_run
 from service.access import scope
 from service.dependencies import PortsOf
@@ -43,7 +43,24 @@ RunId = Annotated[
     str, Path(alias="id", description="Whole run id: 32 hexadecimal digits.", pattern=r"^[0-9a-f]{32}$", examples=["4f0c2a" + "0" * 26])
 ]
 EnvironmentDigest = Annotated[str, Path(alias="digest", description="Digest of the environment's text.", pattern=r"^sha256:[0-9a-f]{64}$")]
-Question = Literal["find_keys", "views_with", "sightings", "makers", "users", "made_by", "used_by", "unindexed_inputs", "ledger", "archive"]
+Question = Literal[
+    "find_keys",
+    "views_with",
+    "sightings",
+    "makers",
+    "users",
+    "made_by",
+    "used_by",
+    "links",
+    "run_names",
+    "datasets",
+    "versions_read",
+    "views_read",
+    "uploads",
+    "unindexed_inputs",
+    "ledger",
+    "archive",
+]
 _READ = responses(400, 404, 422)
 _CHANGE = responses(400, 404, 409, 422)
 _INDEXED = ('"kind":"input_used"', '"kind":"ended"')
@@ -131,6 +148,22 @@ def ask_rows(ports: PortsOf, question: Question, told: RowQuestion) -> Any:
             return ports.rows.made_by(told.values, replaced=told.replaced)
         case "used_by":
             return ports.rows.used_by(told.values)
+        case "links":
+            if any(len(item) != texts_of(told.link, forward=told.forward) for item in told.things):
+                raise UsageError(f"a thing that '{told.link}' leads from has {texts_of(told.link, forward=told.forward)} texts")
+            return ports.rows.links(told.link, told.things, forward=told.forward, most=told.most, skip=told.skip)
+        case "run_names":
+            return ports.rows.run_names(told.values)
+        case "datasets":
+            return ports.rows.datasets(told.space, told.most)
+        case "versions_read" | "views_read" | "uploads" if not told.values:
+            return []
+        case "versions_read":
+            return ports.rows.versions_read(told.values[0], told.most, told.skip)
+        case "views_read":
+            return ports.rows.views_read(told.values[0], told.values[1] if len(told.values) > 1 else None, told.most, told.skip)
+        case "uploads":
+            return ports.rows.uploads(told.values[0], told.values[1] if len(told.values) > 1 else None, told.most)
         case "unindexed_inputs":
             return ports.rows.unindexed_inputs()
         case "ledger":

@@ -8,29 +8,29 @@ from fastapi import APIRouter, Query, Request, Response
 
 from lineage.errors import NotFound, UsageError
 from lineage.lookup.data import inherited_by, rows_of
-from lineage.lookup.graph import descendants
 from lineage.lookup.leaks import find_leaks
 from lineage.lookup.runs import get_run
+from lineage.lookup.steps import read_steps, told_steps
 from lineage.model.environment import Environment
 from lineage.model.findings import LeakReport
 from lineage.model.run import Run
-from service import examples
+from service import example_findings, examples
 from service.dependencies import PortsOf, RunName
 from service.entity import entity
-from service.listing import RunFilters, find_page
+from service.listing import RunFilters, find_briefs
 from service.problems import responses
-from service.schemas import RowOfRun, RunData, RunLineage, RunMetrics, RunPage, RunRows, brief, data_of, run_lineage, run_metrics
+from service.schemas import RowOfRun, RunData, RunMetrics, RunPage, RunRows, RunSteps, StepOfRun, data_of, run_metrics
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 
 _OF_ONE_RUN = {304: examples.NOT_MODIFIED, **responses(400, 404, 422)}
 
 
-@router.get("", responses={200: examples.run_page(), **responses(400, 422)})
-def list_runs(ports: PortsOf, filters: Annotated[RunFilters, Query()]) -> RunPage:
-    """Runs that fit, newest first, a page at a time."""
-    page = find_page(ports, filters)
-    return RunPage(items=tuple(brief(run) for run in page.runs), next_cursor=page.next_cursor)
+@router.get("", response_model=RunPage, responses={200: examples.run_page(), 304: examples.NOT_MODIFIED, **responses(400, 422)})
+def list_runs(request: Request, ports: PortsOf, filters: Annotated[RunFilters, Query()]) -> Response:
+    """Runs that fit, newest first, a page at a time. A cursor belongs to the filters that it was given for."""
+    page = find_briefs(ports, filters)
+    return entity(request, RunPage(items=page.runs, next_cursor=page.next_cursor))
 
 
 @router.get("/{id}", response_model=Run, responses={200: examples.run(), **_OF_ONE_RUN})
@@ -68,16 +68,7 @@ def _parse_position(cursor: str | None) -> int:
     return int(cursor)
 
 
-@router.get("/{id}/lineage", response_model=RunLineage, responses={200: examples.run_lineage(), **_OF_ONE_RUN})
-def show_run_lineage(request: Request, ports: PortsOf, name: RunName) -> Response:
-    """Where a run's result comes from, through the models it was fine-tuned from, and where its models went."""
-    run = get_run(ports.runs, ports.liveness, name)
-    newer = descendants(ports.rows, [run.id])[run.id]
-    older = inherited_by(ports.runs, ports.rows, run)
-    return entity(request, run_lineage(run, older, [(item, ports.runs.get(item.run_id)) for item in newer]))
-
-
-@router.get("/{id}/leaks", response_model=LeakReport, responses={200: examples.leaks(), **_OF_ONE_RUN})
+@router.get("/{id}/leaks", response_model=LeakReport, responses={200: example_findings.leaks(), **_OF_ONE_RUN})
 def show_run_leaks(
     request: Request,
     ports: PortsOf,
@@ -93,6 +84,38 @@ def show_run_leaks(
     """
     run = get_run(ports.runs, ports.liveness, name)
     return entity(request, find_leaks(ports, run, roles=role or (), near=False))
+
+
+@router.get("/{id}/steps", response_model=RunSteps, responses={200: example_findings.run_steps(), **_OF_ONE_RUN})
+def show_run_steps(
+    request: Request,
+    ports: PortsOf,
+    name: RunName,
+    first: Annotated[int, Query(alias="from", ge=-1, lt=2**63, description="First step; -1 is the state before the first.")] = -1,
+    last: Annotated[int | None, Query(alias="to", ge=-1, lt=2**63, description="Last step.")] = None,
+    rank: Annotated[int, Query(ge=0, lt=2**31, description="Which process of a distributed training.")] = 0,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=20)] = None,
+    limit: Annotated[int, Query(ge=1, le=1_000, description="At most so many.")] = 100,
+) -> Response:
+    """What each step of a training read, got, lost and changed, as `lineage steps` shows it."""
+    run = get_run(ports.runs, ports.liveness, name)
+    log = read_steps(ports, run, rank)
+    chosen = [record for record in log.records if record.step >= first and (last is None or record.step <= last)]
+    start = _parse_position(cursor)
+    shown = told_steps(ports, run, chosen[start : start + limit])
+    return entity(
+        request,
+        RunSteps(
+            run_id=run.id,
+            rank=rank,
+            every=log.header.every,
+            steps=log.steps,
+            head=log.head,
+            torn=log.torn,
+            records=tuple(StepOfRun.model_validate(item) for item in shown),
+            next_cursor=str(start + limit) if start + limit < len(chosen) else None,
+        ),
+    )
 
 
 @router.get("/{id}/environment", response_model=Environment, responses={200: examples.environment(), **_OF_ONE_RUN})

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from lineage.ports import Ports
+
 BACKEND = Path(__file__).resolve().parents[1] / "support" / "wandb_backend.py"
 
 
@@ -138,3 +140,29 @@ def plain_code(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("WANDB_SILENT", "true")
     (tmp_path / "wandb").mkdir()
     return PlainCode(repository, tmp_path / "data")
+
+
+@pytest.fixture
+def folder(repository: Path) -> Path:
+    """A repository with a dataset and a saved view of it."""
+    import deeplake
+    from deeplake import types
+
+    (repository / ".gitignore").write_text(".lineage/\nds/\nscript.py\n*.pth\n")
+    dataset = deeplake.create(str(repository / "ds"), schema={"n": types.Int32()})
+    dataset.append({"n": list(range(10))})
+    dataset.commit("all")
+    dataset.query("select * where n > 3").tag("large", "m")
+    return repository
+
+
+@pytest.fixture
+def ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ports]:
+    """A store in this test's folder, which is the current one."""
+    from lineage.wiring import wire
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LINEAGE_STORE", str(tmp_path / "store"))
+    made = wire()
+    yield made
+    made.runs.close()

@@ -8,32 +8,9 @@ from typing import Any
 import deeplake
 
 import lineage
-from lineage.api.process import ports_of_process
-from lineage.model.run import Run
-from lineage.record.identity import recorded_rows
-from lineage.record.reads import unpack_positions
+from tests.support.followed import named, only, rows_read
 
 SMALL = "select * where boxes[0,0] < 20"
-
-
-def rows_read(run: Run, ordinal: int) -> list[int]:
-    """Source rows of an input that were read."""
-    objects = ports_of_process().objects
-    item = run.inputs[ordinal]
-    rows = recorded_rows(objects, item)
-    (reads,) = [reads for reads in run.reads if reads.ordinal == ordinal]
-    if reads.positions_object is None:
-        return list(rows.tolist())
-    return list(rows[unpack_positions(objects.get_bytes(reads.positions_object), item.rows)].tolist())
-
-
-def only() -> Run:
-    (run,) = lineage.runs()
-    return run
-
-
-def named(run: Run) -> list[tuple[str, str, int]]:
-    return [(item.role, item.uri.rpartition("/")[2], item.rows) for item in run.inputs]
 
 
 def test_what_is_read_is_an_input_with_its_rows_and_what_is_only_opened_is_noted(plain_code: Any) -> None:

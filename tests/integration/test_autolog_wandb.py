@@ -14,6 +14,7 @@ import pytest
 import lineage
 from lineage.adapters.trackers.wandb_log import read_log
 from lineage.model.run import Run, RunState
+from tests.support.followed import only
 
 
 def run(plain_code: Any, body: str, *arguments: str, status: int = 0, **variables: str) -> str:
@@ -22,11 +23,6 @@ def run(plain_code: Any, body: str, *arguments: str, status: int = 0, **variable
     found, told = plain_code.python(*(arguments or ("train.py",)), **variables)
     assert found == status, told
     return str(told)
-
-
-def only() -> Run:
-    (found,) = lineage.runs()
-    return found
 
 
 def points(found: Run) -> list[tuple[int, dict[str, float]]]:

@@ -32,6 +32,7 @@ from lineage.reproduce.parting import first_parting
 from lineage.reproduce.watching import ReadAlong
 from lineage.settings import load_settings
 from lineage.wiring import wire
+from tests.support.commands import PATIENCE_S, looked, looked_up
 
 STEPS = 60
 
@@ -46,7 +47,7 @@ with lineage.start_run(seed=1) as run:
         pathlib.Path(os.environ["MARK"]).write_text(str(os.getpid()))
     for step in range(60 + int(os.environ.get("MORE", "0"))):
         run.log({"loss": 1 / (step + 1) + (0.25 if step == spoil else 0), "timing/s": time.time()})
-        time.sleep(pause)
+        time.sleep(pause if step >= int(os.environ.get("PAUSE_FROM", "0")) else 0)
     file = pathlib.Path("weights.txt")
     file.write_text("w" if spoil < 0 else "spoilt")
     run.log_artifact(file, kind="model")
@@ -94,7 +95,8 @@ with lineage.start_run(seed=3) as run:
             optimizer.step()
             run.log({"loss": loss})
             step += 1
-            time.sleep(float(os.environ.get("PAUSE", "0")))
+            if step > int(os.environ.get("PAUSE_FROM", "999")):
+                time.sleep(60)
 print(run.id)
 """
 
@@ -118,7 +120,7 @@ class Place:
 
     def lineage(self, *arguments: str, expect: int = 0, **variables: str) -> str:
         child = self.start(*arguments, **variables)
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=PATIENCE_S)
         assert child.returncode == expect, out + err
         return out
 
@@ -127,11 +129,11 @@ class Place:
         return report
 
     def show(self, run_id: str) -> dict[str, Any]:
-        shown: dict[str, Any] = json.loads(self.lineage("show", run_id, "--json"))
+        shown: dict[str, Any] = looked_up(self.folder, "show", run_id)
         return shown
 
     def replicas(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self.lineage("runs", "--json"))
+        found: list[dict[str, Any]] = looked_up(self.folder, "runs")
         return [run for run in found if run["reproduces"] == self.run_id]
 
     def workspaces(self) -> list[str]:
@@ -142,7 +144,7 @@ class Place:
 def recorded(folder: Path, script: str) -> Place:
     (folder / "train.py").write_text(script)
     (folder / ".gitignore").write_text(".lineage/\nds/\n__pycache__/\nweights.txt\n")
-    done = subprocess.run([sys.executable, "train.py"], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "train.py"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     return Place(folder, done.stdout.strip())
 
@@ -189,7 +191,7 @@ def is_gone(pid: int) -> bool:
 @pytest.mark.parametrize(("phase", "step"), [("gradient", 7), ("input", 5), ("start", -1)])
 def test_a_reproduction_stops_at_the_step_that_differs(watched: Place, phase: str, step: int) -> None:
     """Step, phase and the batch with rows, names and pictures are told; the rest of the training is not waited for."""
-    report = watched.reproduce(expect=1, SPOIL=f"{phase}:{step}", PAUSE="0.25")
+    report = watched.reproduce(expect=1, SPOIL=f"{phase}:{step}", PAUSE_FROM=str(step))
 
     first = report["comparison"]["first"]
     assert (report["verdict"], first["step"], first["phase"]) == ("diverged", step, phase)
@@ -217,32 +219,30 @@ def test_keep_going_runs_to_the_end(watched: Place) -> None:
 
 def test_until_step_says_that_only_a_part_was_checked(watched: Place) -> None:
     """Identical for a part is said as that everywhere: in the report, on the terminal, on the original's record."""
-    report = watched.reproduce("--until-step", "6", PAUSE="0.25")
-    printed = watched.lineage("reproduce", watched.run_id, "--until-step", "6", PAUSE="0.25")
+    printed = watched.lineage("reproduce", watched.run_id, "--until-step", "6", PAUSE_FROM="6")
 
-    assert (report["verdict"], report["checked"]) == ("identical", "steps 0 to 6")
-    assert report["comparison"]["not_checked"][0].startswith("everything but steps 0 to 6")
-    assert watched.show(report["replica_id"])["step_logs"][0]["steps"] < STEPS
     assert printed.splitlines()[-1] == "verdict: identical (steps 0 to 6 only; not checked: the rest)"
     assert "compared: steps 0 to 6 only" in printed
-    original = watched.show(watched.run_id)
-    assert original["reproductions"][-1]["checked"] == "steps 0 to 6"
-    assert "identical (steps 0 to 6 only) by" in watched.lineage("show", watched.run_id)
+    assert "everything but steps 0 to 6" in printed
+    verdict = watched.show(watched.run_id)["reproductions"][-1]
+    assert (verdict["verdict"], verdict["checked"]) == ("identical", "steps 0 to 6")
+    assert watched.show(verdict["run_id"])["step_logs"][0]["steps"] < STEPS
+    assert "identical (steps 0 to 6 only) by" in looked(watched.folder, "show", watched.run_id).stdout
 
 
-@pytest.mark.parametrize("step", ["60", "-1"])
-def test_until_step_needs_a_step_that_was_logged(watched: Place, step: str) -> None:
+def test_until_step_needs_a_step_that_was_logged(watched: Place) -> None:
     """Another step is a usage error that names the range, before anything is run."""
     before = len(watched.replicas())
 
-    watched.lineage("reproduce", watched.run_id, "--until-step", step, expect=2)
+    for step in ("60", "-1"):
+        watched.lineage("reproduce", watched.run_id, "--until-step", step, expect=2)
 
     assert len(watched.replicas()) == before
 
 
 def test_metrics_are_read_along_without_a_step_log(plain: Place) -> None:
     """The first metric that differs ends a run that keeps no step log; what it had no time for is not called different."""
-    report = plain.reproduce(expect=1, SPOIL_AT="4", PAUSE="0.4")
+    report = plain.reproduce(expect=1, SPOIL_AT="4", PAUSE="60", PAUSE_FROM="5")
 
     assert report["verdict"] == "diverged"
     assert report["reason"] == "metrics: first difference at step 4: loss = 0.2, then 0.45"
@@ -254,7 +254,7 @@ def test_metrics_are_read_along_without_a_step_log(plain: Place) -> None:
 
 def test_until_step_counts_metrics_without_a_step_log(plain: Place) -> None:
     """Every value up to the step was there and equal; the file that the rest would have made is named as not checked."""
-    report = plain.reproduce("--until-step", "3", PAUSE="0.4", SPOIL_AT="50")
+    report = plain.reproduce("--until-step", "3", PAUSE="60", PAUSE_FROM="4", SPOIL_AT="50")
 
     assert (report["verdict"], report["checked"]) == ("identical", "steps 0 to 3")
     assert "files that the run made: weights.txt" in report["comparison"]["not_checked"][0]
@@ -263,7 +263,7 @@ def test_until_step_counts_metrics_without_a_step_log(plain: Place) -> None:
 
 def test_a_reproduction_that_does_not_end_where_its_original_did_is_stopped(plain: Place) -> None:
     """More steps than were recorded are a difference, and there may be no end to them."""
-    report = plain.reproduce(expect=1, MORE="1000000", PAUSE="0.02")
+    report = plain.reproduce(expect=1, MORE="1000000", PAUSE="0.02", PAUSE_FROM="60")
 
     assert report["verdict"] == "diverged"
     assert "goes on" in report["stopped"]
@@ -298,7 +298,7 @@ def test_a_killed_reproduction_takes_its_command_with_it(plain: Place, tmp_path:
     assert eventually(lambda: is_gone(int(mark.read_text())))
     assert [run["state"] for run in plain.replicas()] == ["aborted"]
     assert len(plain.workspaces()) == 1
-    findings = {item["subject"]: item["detail"] for item in json.loads(plain.lineage("doctor", "--json"))}
+    findings = {item["subject"]: item["detail"] for item in looked_up(plain.folder, "doctor")}
     assert findings["workspaces"].startswith("1 kept in ")
     assert plain.reproduce()["verdict"] == "identical"
 
@@ -306,13 +306,13 @@ def test_a_killed_reproduction_takes_its_command_with_it(plain: Place, tmp_path:
 def test_two_reproductions_at_once_are_both_right(plain: Place) -> None:
     """Each has a workspace and a record of its own, and both verdicts are on the original, whose record stays intact."""
     both = [plain.start("reproduce", plain.run_id, "--json", PAUSE="0.02") for _ in range(2)]
-    reports = [json.loads(child.communicate(timeout=60)[0]) for child in both]
+    reports = [json.loads(child.communicate(timeout=PATIENCE_S)[0]) for child in both]
 
     assert [report["verdict"] for report in reports] == ["identical", "identical"]
     original = plain.show(plain.run_id)
     assert {item["run_id"] for item in original["reproductions"]} == {report["replica_id"] for report in reports}
     assert plain.workspaces() == []
-    plain.lineage("verify", plain.run_id)
+    looked(plain.folder, "verify", plain.run_id)
 
 
 def records(count: int, seed: int) -> list[StepRecord]:

@@ -6,7 +6,6 @@ import json
 import math
 import sqlite3
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from lineage.model.run import RunState
 from lineage.ports import ForeignRun, Ports
 from lineage.record.imported import take_over
 from lineage.reproduce.plan import make_plan
-from lineage.wiring import wire
 
 WRITTEN = Path(__file__).parents[1] / "support" / "mlflow"
 VERSIONS = ("2.9.2", "3.17.2")
@@ -56,15 +54,6 @@ def read(what: Path, **options: Any) -> dict[str, ForeignRun]:
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     form, version = request.param
     return database(tmp_path, version) if form == "database" else folder(tmp_path, version)
-
-
-@pytest.fixture
-def ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ports]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LINEAGE_STORE", str(tmp_path / "store"))
-    made = wire()
-    yield made
-    made.runs.close()
 
 
 def test_every_value_of_every_metric_comes_with_step_and_time(store: Path) -> None:

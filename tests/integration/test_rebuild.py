@@ -50,6 +50,7 @@ with lineage.start_run(project="parking", job_type="train", seed=7) as run:
     run.log({"loss": tiny_package.VALUE})
 print(run.id)
 """
+OFFLINE = {"UV_LINK_MODE": "hardlink", "UV_OFFLINE": "1", "UV_NO_INDEX": "1"}
 NEEDED = ("pydantic", "pydantic_core", "typing_inspection", "annotated_types", "typing_extensions.py")
 
 
@@ -126,29 +127,34 @@ class Place:
         return report
 
 
-@pytest.fixture
-def place(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def made_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A place in a folder with a repository; the variables are for its commands."""
     # Without lists of files: what the layer itself needs is not part of the environment that the test is about.
-    layer = tmp_path / "layer" / "site-packages"
+    layer = folder / "layer" / "site-packages"
     layer.mkdir(parents=True)
     (layer / "lineage").symlink_to(Path(lineage.__file__).parent)
     for name in NEEDED:
         (layer / name).symlink_to(Path(pydantic.__file__).parents[1] / name)
-    made = Place(tmp_path)
+    made = Place(folder)
     for name in list(os.environ):
         if name.startswith(("UV_", "PIP_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("PYTHONPATH", str(layer))
-    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
-    monkeypatch.setenv("UV_LINK_MODE", "hardlink")
-    monkeypatch.setenv("UV_OFFLINE", "1")
-    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(folder / "uv-cache"))
+    for name, value in OFFLINE.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("UV_FIND_LINKS", str(made.wheels))
     make_wheel(made.wheels)
-    made.uv("venv", "--no-project", "--python", getattr(sys, "_base_executable"), tmp_path / "venv")  # noqa: B009 - not in typeshed
+    made.uv("venv", "--no-project", "--python", getattr(sys, "_base_executable"), folder / "venv")  # noqa: B009 - not in typeshed
     made.install("tiny-package==1.0")
-    (repository / "train.py").write_text(TRAIN)
+    (made.repository / "train.py").write_text(TRAIN)
     return made
+
+
+@pytest.fixture
+def place(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    assert repository == tmp_path / "repository"
+    return made_place(tmp_path, monkeypatch)
 
 
 def row(report: dict[str, Any]) -> dict[str, Any]:
@@ -572,9 +578,14 @@ def of_file(place: Place, file: Path, *arguments: str, expect: int = 0) -> dict[
     return report
 
 
-@pytest.fixture
-def carried(place: Place) -> Place:
+@pytest.fixture(scope="module")
+def carried(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A bundle with wheels of a package with a module, a script, a file of data and a name with a space; all it came from is deleted."""
+    folder = tmp_path_factory.mktemp("carried")
+    (folder / "repository").mkdir()
+    (folder / "repository" / ".gitignore").write_text(".lineage/\n")
+    for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "first"]):
+        subprocess.run(["git", *words], cwd=folder / "repository", check=True)
     stem = "tiny_package-1.0"
     files = {
         "tiny_package.py": "VALUE = 1.25\n",
@@ -583,22 +594,37 @@ def carried(place: Place) -> Place:
         f"{stem}.data/data/share/tiny/table.txt": "1 2 3\n",
         f"{stem}.dist-info/entry_points.txt": "[console_scripts]\ntiny-entry = tiny_package:main\n",
     }
-    make_wheel(place.wheels, files=files)
-    shutil.rmtree(place.folder / "uv-cache")
-    place.install("tiny-package==1.0")
-    run = place.train()
-    place.reproduce(run, "--env", "recorded")
-    told = bundled(place, run)
+    with pytest.MonkeyPatch.context() as patch:
+        place = made_place(folder, patch)
+        make_wheel(place.wheels, files=files)
+        shutil.rmtree(folder / "uv-cache")
+        place.install("tiny-package==1.0")
+        run = place.train()
+        place.reproduce(run, "--env", "recorded")
+        told = bundled(place, run)
     assert f"1 wheels, for {platform.system()} {platform.machine()} only" in told.stderr
     for name in ("venv", "wheels", "uv-cache", "repository"):
-        shutil.rmtree(place.folder / name)
+        shutil.rmtree(folder / name)
     return place
 
 
-def test_a_bundle_with_wheels_needs_neither_index_nor_cache(carried: Place) -> None:
+@pytest.fixture
+def elsewhere(carried: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """The bundle alone, on a machine of the test's own."""
+    for name in list(os.environ):
+        if name.startswith(("UV_", "PIP_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PYTHONPATH", str(carried.folder / "layer" / "site-packages"))
+    for name, value in OFFLINE.items():
+        monkeypatch.setenv(name, value)
+    shutil.copyfile(carried.folder / "run.lineage", tmp_path / "run.lineage")
+    return Place(tmp_path)
+
+
+def test_a_bundle_with_wheels_needs_neither_index_nor_cache(elsewhere: Place) -> None:
     """The environment is built from the bundle alone, file by file the recorded one; the plan says for which platform the wheels are."""
-    plan = of_file(carried, carried.folder / "run.lineage", "--plan")
-    report = of_file(carried, carried.folder / "run.lineage")
+    plan = of_file(elsewhere, elsewhere.folder / "run.lineage", "--plan")
+    report = of_file(elsewhere, elsewhere.folder / "run.lineage")
 
     assert row(plan)["found"] == (
         f"will be rebuilt, from what is at hand; 1 wheels came with a bundle, for {platform.system()} {platform.machine()}"
@@ -607,21 +633,21 @@ def test_a_bundle_with_wheels_needs_neither_index_nor_cache(carried: Place) -> N
     assert row(report)["found"] == "rebuilt from the record, just now, the same packages file by file"
 
 
-def test_wheels_for_another_platform_are_not_used(carried: Place) -> None:
+def test_wheels_for_another_platform_are_not_used(elsewhere: Place) -> None:
     """They are kept apart, and the plan says why they do not help."""
 
     def change(contents: Contents) -> Contents:
         assert contents.wheels is not None
         return contents.model_copy(update={"wheels": contents.wheels.model_copy(update={"platform": "Plan9 mips"})})
 
-    report = of_file(carried, rewritten(carried, change), "--plan", expect=4)
+    report = of_file(elsewhere, rewritten(elsewhere, change), "--plan", expect=4)
 
     missing, why = row(report)["detail"]
     assert missing == "tiny-package 1.0: no index has it, and no copy is kept"
     assert why.startswith("1 wheels that came with a bundle are for Plan9 mips, this is ")
 
 
-def test_a_bundle_that_lies_about_its_wheels_is_refused(carried: Place, tmp_path: Path) -> None:
+def test_a_bundle_that_lies_about_its_wheels_is_refused(elsewhere: Place, tmp_path: Path) -> None:
     """A wheel of a package that the run did not have, or of other files than the recorded ones."""
 
     def other(**changes: str) -> Callable[[Contents], Contents]:
@@ -639,7 +665,7 @@ def test_a_bundle_that_lies_about_its_wheels_is_refused(carried: Place, tmp_path
         (other(name="os"), "a package of the recorded environment"),
         (other(record="sha256:" + "0" * 64), "recorded files"),
     ):
-        with BundleFile(rewritten(carried, change)) as opened, pytest.raises(IntegrityError, match=told):
+        with BundleFile(rewritten(elsewhere, change)) as opened, pytest.raises(IntegrityError, match=told):
             import_bundle(ports, opened)
     assert ports.runs.ids_with_prefix("", 1) == []
 

@@ -104,32 +104,32 @@ def reproduced(name: str, trained: dict[str, Any], *words: str) -> tuple[int, di
     return done.returncode, json.loads(done.stdout), [int(step) for step in steps.read_text().split()]
 
 
-@pytest.mark.parametrize("name", ["watched", "plain"])
-@pytest.mark.parametrize(
-    ("number", "begin", "end", "subject"),
-    [(0, 0, 3, "output checkpoint-00000004"), (1, 4, 7, "output checkpoint-00000008"), (3, 12, 13, "output model.pth")],
-)
-def test_a_segment_is_repeated_alone(trained: dict[str, Any], name: str, number: int, begin: int, end: int, subject: str) -> None:
-    """It begins from its checkpoint and ends with the next one; the verdict says what it is about."""
-    code, answer, steps = reproduced(name, trained, "--segment", str(number))
-
-    (part,) = answer["segments"]
-    report = part["report"]
-    assert (code, answer["verdict"], part["segment"]) == (0, "identical", number)
+def check_part(name: str, answer: dict[str, Any], part: dict[str, Any], begin: int, end: int, subject: str) -> None:
+    """A segment that was repeated alone: it began from its checkpoint and ended with the next one; the verdict says what it is about."""
+    number, report = part["segment"], part["report"]
     if name == "watched":
         assert report["checked"] == f"segment {number} (steps {begin} to {end} of 14: {(end - begin + 1) / 14:.1%})"
-        assert answer["share"] == pytest.approx((end - begin + 1) / 14)
     else:  # without a step log it is not known how long the run was
         steps_told = "what follows the last checkpoint" if number == 3 else f"steps {begin} to {end}"
         assert report["checked"] == f"segment {number} ({steps_told})"
-        assert answer["share"] is None
-    # The program ends inside the call that makes the checkpoint, before it writes the last step's number.
-    assert steps == list(range(begin, end + 1 if number == 3 else end))
     assert next(item for item in report["comparison"]["changes"] if item["subject"] == subject)["same"]
     assert report["comparison"]["not_checked"][0].startswith(f"everything but segment {number} ")
     replica = lineage.get(report["replica_id"])
     assert (None if replica.resumes is None else replica.resumes.step) == (begin or None)
-    assert lineage.get(answer["run_id"]).reproductions[-1].checked == report["checked"]
+    assert report["checked"] in {item.checked for item in lineage.get(answer["run_id"]).reproductions}
+
+
+@pytest.mark.parametrize("name", ["watched", "plain"])
+def test_a_segment_is_repeated_alone(trained: dict[str, Any], name: str) -> None:
+    """The first, which begins from nothing, and the last, which ends with the program."""
+    code, answer, steps = reproduced(name, trained, "--segment", "0", "--segment", "3")
+
+    assert (code, answer["verdict"], [part["segment"] for part in answer["segments"]]) == (0, "identical", [0, 3])
+    check_part(name, answer, answer["segments"][0], 0, 3, "output checkpoint-00000004")
+    check_part(name, answer, answer["segments"][1], 12, 13, "output model.pth")
+    assert answer["share"] == (pytest.approx(6 / 14) if name == "watched" else None)
+    # The program ends inside the call that makes the checkpoint, before it writes the last step's number.
+    assert steps == [0, 1, 2, 12, 13]
 
 
 @pytest.mark.parametrize("name", ["watched", "plain"])
@@ -137,10 +137,12 @@ def test_only_the_segment_that_differs_is_found_to_differ(trained: dict[str, Any
     """Something that acts from step 9 on has changed since: segment 1 is as it was, segment 2 is not, and 3 begins from what was kept."""
     (trained["folder"] / name / "factor").write_text("1.5")
 
-    code, answer, _ = reproduced(name, trained, "--segment", "1", "--segment", "2")
+    code, answer, steps = reproduced(name, trained, "--segment", "1", "--segment", "2")
 
     assert (code, answer["verdict"]) == (1, "diverged")
     assert [part["report"]["verdict"] for part in answer["segments"]] == ["identical", "diverged"]
+    check_part(name, answer, answer["segments"][0], 4, 7, "output checkpoint-00000008")
+    assert steps[:4] == [4, 5, 6, 8]
     if name == "watched":
         assert answer["share"] == pytest.approx(8 / 14)
         assert answer["segments"][1]["report"]["comparison"]["first"]["step"] == 9

@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import numpy as np
 import pytest
 import uvicorn
@@ -26,6 +27,7 @@ from lineage.record.live import LiveRun
 from lineage.record.start import start_run
 from lineage.settings import Settings
 from lineage.wiring import wire
+from lineage.wiring_jobs import job_queue
 from service.app import create_app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -400,44 +402,30 @@ def test_other_origins_may_not_read(shelf: Ports) -> None:
         assert [name for name in response.headers if name.startswith("access-control")] == []
 
 
-def test_the_description_has_an_example_for_every_answer(shelf: Ports) -> None:
-    """OpenAPI describes each route with an example, and each error as a problem document."""
-    described = browse(shelf).get("/openapi.json").json()
-    answers = {
-        (path, status): content
-        for path, operations in described["paths"].items()
-        for operation in operations.values()
-        if "store" not in operation["tags"]  # what clients that record and this service say to each other
-        for status, answer in operation["responses"].items()
-        for content in [answer.get("content", {})]
-        if status != "304"
-    }
+def test_the_description_has_an_example_for_every_operation(shelf: Ports) -> None:
+    """Each route has an example of its answer and of its body, as its own schema wants them; each error is a problem document."""
+    with closing(job_queue(Settings(str(shelf.folder), shelf.folder))) as jobs:
+        described = create_app(shelf, jobs=jobs).openapi()
 
-    assert {path for path, _ in answers} == {
-        "/api/v1/runs",
-        "/api/v1/runs/{id}",
-        "/api/v1/runs/{id}/data",
-        "/api/v1/runs/{id}/environment",
-        "/api/v1/runs/{id}/leaks",
-        "/api/v1/runs/{id}/lineage",
-        "/api/v1/runs/{id}/metrics",
-        "/api/v1/models/{digest}/data",
-        "/api/v1/diff",
-        "/api/v1/samples",
-        "/api/v1/samples/{digest}/runs",
-        "/api/v1/datasets/{id}/versions/{commit}/runs",
-        "/healthz",
-        "/readyz",
-        "/metrics",
-    }
-    for (path, status), content in answers.items():
-        if (path, status) == ("/metrics", "200"):
-            assert "example" in content["text/plain"]
-            continue
-        kind = "application/json" if status == "200" else "application/problem+json"
-        assert list(content) == [kind], (path, status)
-        assert content[kind]["schema"].keys() & {"$ref", "anyOf"}, (path, status)
-        assert path in ("/healthz", "/readyz") or "example" in content[kind], (path, status)
+    def check(content: dict[str, Any], where: tuple[str, ...]) -> None:
+        assert content, where
+        for kind, told in content.items():
+            assert "example" in told or "examples" in told, (*where, kind)
+            if "schema" in told and kind == "application/json":
+                schema = told["schema"] | {"components": described["components"]}
+                jsonschema_rs.validate(schema, told["example"])
+
+    wanted = {"runs", "runs/{id}", "runs/{id}/steps", "groups", "models", "models/{digest}/data", "diff", "diff/steps", "impact", "samples"}
+    assert {f"/api/v1/{path}" for path in wanted} | {"/healthz", "/metrics", "/api/v1/store/runs/find"} <= described["paths"].keys()
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            if "requestBody" in operation:
+                check(operation["requestBody"]["content"], (method, path, "body"))
+            for status, answer in operation["responses"].items():
+                if status not in ("204", "304"):
+                    check(answer.get("content", {}), (method, path, status))
+                if int(status) >= 400:
+                    assert list(answer["content"]) == ["application/problem+json"], (method, path, status)
 
 
 def test_many_clients_at_once_get_the_same_answers(shelf: Ports) -> None:

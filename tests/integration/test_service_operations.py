@@ -24,6 +24,7 @@ from lineage.ports import Ports
 from lineage.record.start import start_run
 from lineage.settings import Settings
 from lineage.wiring import access_store, wire
+from lineage.wiring_jobs import job_queue
 from service.app import create_app
 from service.logs import JsonLines
 
@@ -49,9 +50,11 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
 
 @pytest.fixture(scope="module")
 def app(ports: Ports) -> Iterator[FastAPI]:
-    tokens = access_store(Settings(str(ports.folder), ports.folder))
-    yield create_app(ports, tokens=tokens)
+    place = Settings(str(ports.folder), ports.folder)
+    tokens, jobs = access_store(place), job_queue(place)
+    yield create_app(ports, tokens=tokens, jobs=jobs)
     tokens.close()
+    jobs.close()
 
 
 @pytest.fixture

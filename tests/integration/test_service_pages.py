@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import service
 from lineage.model.event import InputUsed, Reproduced
 from lineage.model.run import Reproduction, RunState
 from lineage.ports import Ports
@@ -31,7 +32,19 @@ from service.schemas import MetricSeries
 
 HOSTILE = "\"'><x-evil onload=alert(1)></td></title><script>alert(2)</script>{{ 7 * 7 }}&amp;"
 AS_BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-PAGES = ("/runs", "/runs/{id}", "/runs/000000", "/runs?limit=0", "/runs?cursor=x", "/problems", "/nothing", "/docs")
+PAGES = (
+    "/runs",
+    "/runs?by=state&column=config:a",
+    "/runs/{id}",
+    "/runs/000000",
+    "/runs?limit=0",
+    "/runs?cursor=x",
+    "/compare",
+    "/compare?run={id}&run={other}",
+    "/problems",
+    "/nothing",
+    "/docs",
+)
 
 
 class Document(HTMLParser):
@@ -257,17 +270,19 @@ def test_hostile_texts_are_shown_as_text(ports: Ports, start: Callable[..., Live
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_is_guarded_and_loads_nothing_from_elsewhere(path: str, start: Callable[..., LiveRun], client: TestClient) -> None:
     """Security headers on every answer; each address on a page is one of this service, nothing is inline, and all of them answer."""
+    with start() as other:
+        other.log({"loss": 3.0})
     with start() as run:
         run.log({"loss": 2.0})
         run.log({"loss": 1.0})
 
-    page = client.get(path.format(id=run.id))
+    page = client.get(path.format(id=run.id, other=other.id))
 
     assert "text/html" in page.headers["content-type"]
     assert page.headers["content-security-policy"].startswith("default-src 'self'; ")
     assert "script" not in page.headers["content-security-policy"], "scripts come from this service only, never inline"
     assert page.headers["x-content-type-options"] == "nosniff"
-    assert page.headers["referrer-policy"] == "no-referrer"
+    assert page.headers["referrer-policy"] == "same-origin"
     document = Document(page.text)
     assert [address for address in document.addresses() if not re.match(r"/(?!/)|#", address)] == []
     assert [text for text in document.inline_scripts if text.strip()] == []
@@ -279,7 +294,9 @@ def test_every_page_is_guarded_and_loads_nothing_from_elsewhere(path: str, start
 
 def test_our_own_files_name_no_other_host(client: TestClient) -> None:
     """Style sheet, scripts and icon load nothing, and Swagger UI is told not to ask its validator."""
-    for name in ("style.css", "copy.js", "docs.js", "icon.svg"):
+    own = [file.name for file in (Path(service.__file__).parent / "static").iterdir() if file.is_file()]
+    assert {"style.css", "copy.js", "docs.js", "icon.svg", "curves.js"} <= set(own)
+    for name in own:
         text = client.get(f"/static/{name}").text.replace('xmlns="http://www.w3.org/2000/svg"', "")
         assert re.findall(r"https?:|//[a-z]|@import|url\(", re.sub(r"^//.*$|(?<=; )//.*$", "", text, flags=re.MULTILINE)) == [], name
     assert "\n  validatorUrl: null,\n" in client.get("/static/docs.js").text

@@ -6,7 +6,6 @@ import json
 import math
 import struct
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +45,6 @@ def written(file: Path, *records: bytes) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(b"".join((record(Event(wall_time=100.0, file_version="brain.Event:2")), *records)))
     return file
-
-
-@pytest.fixture
-def ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ports]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LINEAGE_STORE", str(tmp_path / "store"))
-    made = wire()
-    yield made
-    made.runs.close()
 
 
 def test_every_number_keeps_step_time_and_value(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ import json
 import math
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.commands import command, lineage, looked_up
 
 PAST = """
 import math, os, sys
@@ -36,17 +37,6 @@ print(run.id)
 """
 
 
-def command(folder: Path, *words: str, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **variables}, timeout=120)
-    assert done.returncode == status, done.stdout + done.stderr
-    return done
-
-
-def lineage(folder: Path, *words: str, status: int = 0, **variables: str) -> Any:
-    done = command(folder, sys.executable, "-m", "lineage", *words, "--json", status=status, **variables)
-    return json.loads(done.stdout) if done.stdout else done.stderr
-
-
 def past(folder: Path, *, points: int = 5, exit_code: int = 0, **variables: str) -> str:
     """A W&B run that this layer never saw; returns its id there."""
     (folder / "past.py").write_text(PAST)
@@ -69,9 +59,9 @@ def test_a_folder_becomes_a_record(repository: Path) -> None:
     """Metrics, configuration, files in and out, packages, command and times; what is missing; no secret."""
     name = past(repository)
     (made,) = lineage(repository, "import", "wandb", "wandb")
-    run = lineage(repository, "show", made["run_id"])
+    run = looked_up(repository, "show", made["run_id"])
     (again,) = lineage(repository, "import", "wandb", "wandb")
-    (by_name,) = [lineage(repository, "show", f"wandb:{name}")]
+    (by_name,) = [looked_up(repository, "show", f"wandb:{name}")]
 
     assert (made["is_new"], again["is_new"], again["run_id"]) == (True, False, made["run_id"])
     assert by_name["id"] == run["id"]
@@ -96,7 +86,7 @@ def test_a_folder_becomes_a_record(repository: Path) -> None:
     (used,), (model,) = run["uses"], run["outputs"]
     assert (used["kind"], used["path"]) == ("dataset", "rows.txt")
     assert (model["name"], model["kind"], model["details"]["content"]) == ("net", "model", "kept")
-    assert lineage(repository, "data", model["digest"])["runs"][0]["run_id"] == run["id"], "a model is found by its content"
+    assert looked_up(repository, "data", model["digest"])["runs"][0]["run_id"] == run["id"], "a model is found by its content"
     assert run["imported"]["facts"]["git_commit"] == command(repository, "git", "rev-parse", "HEAD").stdout.strip()
     assert [text.partition(":")[0] for text in made["missing"]] == ["code", "data", "environment", "settings", "seed"]
     assert any("histogram" in note for note in run["notes"])
@@ -108,14 +98,14 @@ def test_every_point_is_taken_over(repository: Path) -> None:
     """Over block borders of the log, nested values under names with dots, steps and NaN as they were; a failed run is failed."""
     past(repository, points=600, exit_code=3)
     (made,) = lineage(repository, "import", "wandb", str(repository / "wandb"))
-    run = lineage(repository, "show", made["run_id"])
+    run = looked_up(repository, "show", made["run_id"])
     points = metrics(repository, made["run_id"])
 
     assert (run["state"], run["error"]) == ("failed", "it ended with status 3")
     assert made["metric_points"] == 601
     assert points[:600] == [(step, {"loss": 1 / (step + 1), "deep.x": float(step)}) for step in range(600)]
     assert math.isnan(float(points[600][1]["loss"]))
-    assert lineage(repository, "verify", made["run_id"], status=0)
+    assert looked_up(repository, "verify", made["run_id"], status=0)
 
 
 def test_reproducing_an_imported_run_is_blocked_with_reasons(repository: Path) -> None:
@@ -137,7 +127,7 @@ def test_a_torn_log_is_read_as_far_as_it_goes(repository: Path, share: float) ->
     (log,) = (repository / "wandb").glob("offline-run-*/*.wandb")
     os.truncate(log, int(log.stat().st_size * share))
     (made,) = lineage(repository, "import", "wandb", str(log))
-    run = lineage(repository, "show", made["run_id"])
+    run = looked_up(repository, "show", made["run_id"])
     points = metrics(repository, made["run_id"])
 
     assert 0 < len(points) < 601
@@ -170,7 +160,7 @@ def test_a_server_s_runs_become_records(repository: Path, wandb_server: Any) -> 
     (made,) = lineage(repository, "import", "wandb", "team/theirs", **wandb_server.variables)
     address = f"{wandb_server.address}/team/theirs/runs/{name}?nw=x"
     (again,) = lineage(repository, "import", "wandb", address, **wandb_server.variables)
-    run = lineage(repository, "show", address)
+    run = looked_up(repository, "show", address)
     points = metrics(repository, run["id"])
 
     assert (made["run_id"], made["is_new"], again["is_new"]) == (run["id"], True, False)
@@ -180,7 +170,7 @@ def test_a_server_s_runs_become_records(repository: Path, wandb_server: Any) -> 
     assert [item["name"] for item in run["outputs"]] == ["net:v0"]
     assert [item["kind"] for item in run["uses"]] == ["dataset"]
     assert run["environment"]["packages"]["wandb"]["version"]
-    assert "no run" in lineage(repository, "show", "wandb:nobody", status=5)
+    assert "no run" in looked_up(repository, "show", "wandb:nobody", status=5)
     wandb_server.behave("refuse")
     refused = lineage(repository, "import", "wandb", f"team/theirs/{name}", status=11, **wandb_server.variables)
     assert "the W&B server cannot be asked" in refused
@@ -199,7 +189,7 @@ with lineage.start_run("parking", "train", trackers=("wandb",)) as run:
 """)
     for text in ("a", "a", "b"):
         command(repository, sys.executable, "own.py", text)
-    third, second, first = lineage(repository, "runs")
+    third, second, first = looked_up(repository, "runs")
     imported = lineage(repository, "import", "wandb", ".lineage/wandb")
     (repository / "net.pth").unlink()
     name = first["trackers"]["wandb"]["id"]
@@ -207,9 +197,9 @@ with lineage.start_run("parking", "train", trackers=("wandb",)) as run:
     assert sorted(item["run_id"] for item in imported) == sorted(item["id"] for item in (first, second, third))
     assert all(item["was_recorded"] and not item["is_new"] for item in imported)
     for called in (f"wandb:{name}", f"wandb:parking/{name}", f"https://wandb.ai/team/parking/runs/{name}/overview"):
-        assert lineage(repository, "show", called)["id"] == first["id"]
-    ambiguous = lineage(repository, "show", "wandb:net:latest", status=2)
+        assert looked_up(repository, "show", called)["id"] == first["id"]
+    ambiguous = looked_up(repository, "show", "wandb:net:latest", status=2)
     assert first["id"][:12] in ambiguous
     assert third["id"][:12] in ambiguous
     assert second["id"][:12] not in ambiguous, "the same file again is one version, of the run that made it first"
-    assert lineage(repository, "show", f"wandb:other/{name}", status=5)
+    assert looked_up(repository, "show", f"wandb:other/{name}", status=5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from io import BytesIO
@@ -17,6 +16,7 @@ from deeplake import types
 from PIL import Image
 
 from lineage.model.run import Run
+from tests.support.commands import command
 
 TRAIN = """
 import lineage
@@ -38,12 +38,6 @@ with lineage.start_run(**names, config={"lr": 0.1, "model": {"sizes": [1, 2]}}, 
 def python(folder: Path, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     (folder / "script.py").write_text(script)
     return command(folder, sys.executable, "script.py", *arguments, **variables)
-
-
-def command(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **variables})
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
 
 
 def runs(folder: Path) -> list[Run]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,64 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import deeplake
-import pytest
-from deeplake import types
-
-TRAIN = """
-import sys, time, urllib.request
-import lineage
-config = {"lr": 0.1, "lineage": "theirs", "train_uri": "theirs", "input_datasets": ["theirs"]}
-with lineage.start_run("parking", "train", name="a/name", group="g", tags=("x", "y"), config=config, trackers=("wandb",)) as run:
-    run.use_dataset("ds", view="large", role="train")
-    run.define_metric("loss", step_metric="epoch")
-    longest = 0.0
-    for step in range(200):
-        before = time.perf_counter()
-        run.log({"loss": 1 / (step + 1), "epoch": step})
-        longest = max(longest, time.perf_counter() - before)
-        if step == 100 and len(sys.argv) > 1:
-            time.sleep(2)
-            urllib.request.urlopen(urllib.request.Request(sys.argv[1] + "/__behave", b'{"mode": "hang"}', method="POST"))
-    with open("model v1.pth", "w") as stream:
-        stream.write("weights")
-    run.log_artifact("model v1.pth", kind="model")
-    run.log_artifact("train.py", kind="job", name="a" * 200)
-    before = time.perf_counter()
-print(longest, time.perf_counter() - before)
-"""
-
-
-def command(folder: Path, *words: str, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **variables}, timeout=120)
-    assert done.returncode == status, done.stdout + done.stderr
-    return done
-
-
-def train(folder: Path, *arguments: str, script: str = TRAIN, **variables: str) -> subprocess.CompletedProcess[str]:
-    (folder / "script.py").write_text(script)
-    return command(folder, sys.executable, "script.py", *arguments, **variables)
-
-
-def lineage(folder: Path, *words: str, status: int = 0, **variables: str) -> Any:
-    done = command(folder, sys.executable, "-m", "lineage", *words, "--json", status=status, **variables)
-    return json.loads(done.stdout) if done.stdout else None
-
-
-def only_run(folder: Path) -> dict[str, Any]:
-    (run,) = lineage(folder, "runs")
-    return dict(run)
-
-
-@pytest.fixture
-def folder(repository: Path) -> Path:
-    """A repository with a dataset and a saved view of it."""
-    (repository / ".gitignore").write_text(".lineage/\nds/\nscript.py\n*.pth\n")
-    dataset = deeplake.create(str(repository / "ds"), schema={"n": types.Int32()})
-    dataset.append({"n": list(range(10))})
-    dataset.commit("all")
-    dataset.query("select * where n > 3").tag("large", "m")
-    return repository
+from tests.support.commands import lineage, looked_up, only_run
+from tests.support.wandb_training import train
 
 
 def test_a_server_that_goes_away_halfway_is_caught_up_with(folder: Path, wandb_server: Any) -> None:
@@ -95,7 +38,7 @@ def test_a_server_that_goes_away_halfway_is_caught_up_with(folder: Path, wandb_s
     )
     assert all(item["version"] == 0 for item in later["artifacts"]), "nothing is there twice"
     assert only_run(folder)["trackers"]["wandb"]["delivered_at"]
-    assert lineage(folder, "verify", run["id"])
+    assert looked_up(folder, "verify", run["id"])
 
 
 def test_a_folder_that_is_gone_is_written_again_from_the_record(folder: Path, wandb_server: Any) -> None:
