@@ -40,13 +40,14 @@ coverage: setup ## all tests, with a table of the lines and branches they do not
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-check: setup ## style, types, import rules, generated docs, nothing of one machine in the files
+check: setup ## style, types, import rules, generated docs, nothing of one machine in the files, container files
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python docs/generate_cli.py --check
 	$(BIN)/python scripts/check_committed.py
+	$(BIN)/python scripts/check_compose.py
 
 format: setup ## put the code into the project's style
 	$(BIN)/ruff check --fix
@@ -64,7 +65,9 @@ COMPILE := env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX
 
 lock: setup ## pin the newest allowed versions again; ARGS='--upgrade-package torch' for one, ARGS=--upgrade for all
 	$(COMPILE) --all-extras $(ARGS) --output-file requirements.lock pyproject.toml
-	$(COMPILE) --extra postgres --extra service --constraints requirements.lock --output-file requirements-service.lock pyproject.toml
+	$(COMPILE) --extra otel --extra postgres --extra service --constraints requirements.lock --output-file requirements-service.lock pyproject.toml
+	$(COMPILE) --extra dvc --extra pipelines --extra postgres --extra signing --constraints requirements.lock \
+		--output-file requirements-worker.lock pyproject.toml
 	echo setuptools | $(COMPILE) --no-annotate --output-file requirements-build.lock -
 	@{ echo '# Made by: make lock. The installer alone, as pinned in requirements.lock.'; \
 	   awk '/^[^ #]/ {mine = /^uv==/} mine && !/^ *#/' requirements.lock; } > requirements-bootstrap.lock
