@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 GIT_CONFIG = "[user]\n\tname = Test Person\n\temail = test@example.invalid\n[init]\n\tdefaultBranch = main\n"
-FOREIGN = ("LINEAGE_", "WANDB_", "GIT_", "XDG_", "PG")
+FOREIGN = ("LINEAGE_", "WANDB_", "GIT_", "XDG_", "PG", "OTEL_")
 """Variables that begin so belong to the person who runs the tests; LINEAGE_TEST_… are meant for the tests."""
 COLOUR = ("FORCE_COLOR", "NO_COLOR", "PY_COLORS", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "COLUMNS", "GITHUB_ACTIONS")
 """Variables that change how wide and how coloured the commands print."""

@@ -15,7 +15,10 @@ MADE: dict[str, LineageError] = {
     "UsageError": errors.UsageError("no such option"),
     "AmbiguousId": errors.AmbiguousId("0a", ["0a1b", "0a2c"]),
     "NotFound": errors.NotFound("run", "0a1b", detail="the store is empty"),
+    "TidiedAway": errors.TidiedAway("files", "0a1b", hint="ask again"),
     "Conflict": errors.Conflict("the target exists"),
+    "KeyReused": errors.KeyReused("monday"),
+    "LeaseLost": errors.LeaseLost("0a1b"),
     "InvalidSource": errors.InvalidSource("2 problems", problems=["a.txt:1: 7 fields", "b.txt:2: 9 fields"]),
     "InvalidQuery": errors.InvalidQuery("select *", "no column 'x'"),
     "CaptureError": errors.CaptureError("not a git repository"),
@@ -23,6 +26,7 @@ MADE: dict[str, LineageError] = {
     "IntegrityError": errors.IntegrityError("object", expected="sha256:00", found="sha256:11"),
     "ExecutionFailed": errors.ExecutionFailed("python train.py", 3),
     "Unavailable": errors.Unavailable("no server"),
+    "NoSpace": errors.NoSpace("the disk is full", hint="make room"),
     "MissingExtra": errors.MissingExtra("deeplake", "deeplake"),
 }
 CLASSES = {name: value for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, LineageError)}

@@ -15,7 +15,13 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-FILES = ("requirements.lock", "requirements-service.lock", "requirements-bootstrap.lock", "requirements-build.lock")
+FILES = (
+    "requirements.lock",
+    "requirements-service.lock",
+    "requirements-worker.lock",
+    "requirements-bootstrap.lock",
+    "requirements-build.lock",
+)
 
 
 def locked(name: str) -> dict[str, list[tuple[Requirement, int]]]:
@@ -58,7 +64,7 @@ def test_the_lock_satisfies_the_declared_dependencies() -> None:
     assert wrong == {}, "run make lock"
 
 
-@pytest.mark.parametrize("name", FILES[1:3])
+@pytest.mark.parametrize("name", FILES[1:4])
 def test_smaller_locks_agree_with_the_whole_one(name: str) -> None:
     """The service image and the installer use the versions that the tests ran with."""
     whole = {str(pin) for pins in locked("requirements.lock").values() for pin, _ in pins}

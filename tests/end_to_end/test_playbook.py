@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 
 from lineage.adapters.trackers.wandb_log import WandbLog, read_log
+from tests.support.commands import looked_up
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "playbook"
-SMALL = ("--batch-size", "4", "--epochs", "2", "--workers", "0", "--weights", "none")
+SMALL = ("--batch-size", "4", "--workers", "0", "--weights", "none")
 
 pytestmark = pytest.mark.slow
 
 
-def run(folder: Path, *words: str | Path, status: int = 0) -> str:
+def run(folder: Path, *words: str | Path | int, status: int = 0) -> str:
     done = subprocess.run(
         [*map(str, words)], cwd=folder, env=os.environ | {"WANDB_SILENT": "true"}, capture_output=True, text=True, timeout=400
     )
@@ -46,17 +47,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run(folder, sys.executable, "-m", "lineage", "upload", "visdrone", f"scenes/{split}", f"source-{split}")
     python = (sys.executable, "-W", "error::UserWarning:lineage")
     run(folder, *python, "upload.py", "source-train", "source-validation", "visdrone-train", "visdrone-validation")
-    for size in (("--width", "64", "--height", "48", "--min-area", "4"), ("--width", "96", "--height", "72", "--min-area", "9")):
-        run(folder, *python, "train.py", "visdrone-train", "visdrone-validation", *size, *SMALL)
+    for size, epochs in (
+        (("--width", "64", "--height", "48", "--min-area", "4"), 2),
+        (("--width", "96", "--height", "72", "--min-area", "9"), 1),
+    ):
+        run(folder, *python, "train.py", "visdrone-train", "visdrone-validation", *size, "--epochs", epochs, *SMALL)
     return folder
 
 
 @pytest.fixture(scope="module")
 def runs(place: Path) -> list[Any]:
     """Records of the W&B runs, the oldest first."""
-    found = ask(place, "runs")
+    found = looked_up(place, "runs")
     listed = found["runs"] if isinstance(found, dict) else found
-    return [ask(place, "show", item["id"]) for item in reversed(listed) if item["project"] == "deeplake-demos"]
+    return [looked_up(place, "show", item["id"]) for item in reversed(listed) if item["project"] == "deeplake-demos"]
 
 
 def log_of(record: Any) -> WandbLog:
@@ -108,7 +112,7 @@ def test_parameters_losses_and_the_model_are_in_both_places(runs: list[Any]) -> 
 
 
 def test_two_trainings_are_compared(runs: list[Any], place: Path) -> None:
-    difference = ask(place, "diff", runs[1]["id"], runs[2]["id"])
+    difference = looked_up(place, "diff", runs[1]["id"], runs[2]["id"])
     assert {"config.width", "config.height", "config.min_area"} <= {change["name"] for change in difference["configuration"]}
     assert difference["results"]["is_same"] is False
 

@@ -16,6 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lineage.record.start import start_run
+from lineage.settings import Settings
+from lineage.wiring import wire
+from tests.support.commands import looked, looked_up
+
 QUERY = "select * where not any(logical_and(logical_or(boxes[:,2]<20, boxes[:,3]<20), labels == 'car'))"
 
 # No framework: the point is the record and its repetition, and a process without torch starts in a second.
@@ -60,8 +65,19 @@ class Place:
         return done.stdout.strip()
 
     def show(self, run_id: str) -> dict[str, Any]:
-        shown: dict[str, Any] = json.loads(self.lineage("show", run_id, "--json").stdout)
+        shown: dict[str, Any] = looked_up(self.folder, "show", run_id)
         return shown
+
+    def runs(self, *arguments: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = looked_up(self.folder, "runs", *arguments)
+        return found
+
+    def record_nothing(self) -> str:
+        ports = wire(Settings(str(self.folder / ".lineage"), self.folder / ".lineage"))
+        with start_run(ports, folder=self.folder, command=["python", "-c", "pass"]) as run:
+            pass
+        ports.runs.close()
+        return run.id
 
     def git(self, *arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=self.folder, capture_output=True, text=True, check=True).stdout
@@ -85,18 +101,27 @@ def make_source(folder: Path) -> None:
         (folder / "annotations" / f"{stem}.txt").write_text(f"1,2,{side},{side},1,4,0,0\n{people}")
 
 
-@pytest.fixture
-def place(repository: Path) -> Place:
-    place = Place(repository)
-    (repository / ".gitignore").write_text("__pycache__/\n.lineage/\nsource*/\nds*/\n*.npy\n")
-    (repository / "train.py").write_text(TRAIN)
-    (repository / "helper.py").write_text("FACTOR = 0.5\n")
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Made once; a test that changes anything gets a copy of it."""
+    folder = tmp_path_factory.mktemp("prepared") / "repository"
+    folder.mkdir()
+    place = Place(folder)
+    (folder / ".gitignore").write_text("__pycache__/\n.lineage/\nsource*/\nds*/\n*.npy\n")
+    (folder / "train.py").write_text(TRAIN)
+    (folder / "helper.py").write_text("FACTOR = 0.5\n")
+    place.git("init", "--quiet")
     place.git("add", "--all")
     place.git("commit", "--quiet", "--message", "training")
-    make_source(repository / "source")
+    make_source(folder / "source")
     place.lineage("upload", "visdrone", "source", "ds")
     place.lineage("view", "create", "ds", QUERY, "--name", "cars-20px")
     return place
+
+
+@pytest.fixture
+def place(prepared: Place, tmp_path: Path) -> Place:
+    return Place(shutil.copytree(prepared.folder, tmp_path / "repository"))
 
 
 def test_a_seeded_run_is_recorded_whole_and_reproduces_identical(place: Place) -> None:
@@ -113,9 +138,9 @@ def test_a_seeded_run_is_recorded_whole_and_reproduces_identical(place: Place) -
     assert shown["environment"]["packages"]["numpy"]["version"] == np.__version__
     assert (shown["seed"], shown["config"], shown["state"]) == (7, {"rate": 0.1}, "finished")
     assert shown["command"] == ["python", "train.py", "7"]
-    by_file = json.loads(place.lineage("data", "weights.npy", "--json").stdout)
+    by_file = looked_up(place.folder, "data", "weights.npy")
     assert [item["run_id"] for item in by_file["runs"]] == [run_id]
-    models = json.loads(place.lineage("models", "ds", "--json").stdout)
+    models = looked_up(place.folder, "models", "ds")
     assert [item["model"]["digest"] for item in models] == [shown["outputs"][0]["digest"]]
 
     report = json.loads(place.lineage("reproduce", run_id, "--json").stdout)
@@ -188,14 +213,14 @@ def test_a_changed_label_in_a_copy_blocks_before_anything_runs(place: Place) -> 
     changed = place.folder / "source-relabelled" / "annotations" / "0000001_00002_d_0000002.txt"
     changed.write_text(changed.read_text().replace(",1,4,", ",1,5,"))
     place.lineage("upload", "visdrone", "source-relabelled", "ds-relabelled")
-    known = len(json.loads(place.lineage("runs", "--json").stdout))
+    known = len(place.runs())
 
     blocked = place.lineage("reproduce", run_id, "--data", "train=ds-relabelled", expect=4)
     copied = place.lineage("reproduce", run_id, "--data", "train=ds-copy", "--plan")
 
     assert "data differ in 1 of 6 rows: row 2 (0000001_00002_d_0000002: annotations)" in blocked.stdout
     assert blocked.stdout.splitlines()[-1].startswith("verdict: blocked")
-    assert len(json.loads(place.lineage("runs", "--json").stdout)) == known
+    assert len(place.runs()) == known
     assert copied.stdout.splitlines()[-1] == "nothing stands in the way"
 
 
@@ -237,7 +262,7 @@ def test_any_command_is_recorded_and_reproduced(place: Place) -> None:
 
     shown = place.show(inner)
     assert (shown["name"], shown["project"], shown["seed"], shown["state"]) == ("wrapped", "parking", 7, "finished")
-    assert len(json.loads(place.lineage("runs", "--job-type", "train", "--json").stdout)) == 1
+    assert len(place.runs("--job-type", "train")) == 1
     assert shown["summary"]["loss"] != 0
     assert place.lineage("reproduce", inner).stdout.splitlines()[-1] == "verdict: identical"
     assert place.lineage("run", "--", sys.executable, "-c", "raise SystemExit(5)", expect=5).returncode == 5
@@ -262,9 +287,9 @@ def test_any_command_is_recorded_and_reproduced(place: Place) -> None:
         (["serve", "--host", "0.0.0.0"], 2, "there is no valid access token"),
     ],
 )
-def test_bad_input_is_one_clear_error_with_its_exit_code(place: Place, arguments: list[str], code: int, says: str) -> None:
+def test_bad_input_is_one_clear_error_with_its_exit_code(prepared: Place, arguments: list[str], code: int, says: str) -> None:
     """Each kind of mistake is one sentence on stderr with a hint, nothing on stdout, no traceback."""
-    done = place.lineage(*arguments, expect=code)
+    done = prepared.lineage(*arguments, expect=code)
 
     assert says in done.stderr
     assert done.stdout == ""
@@ -274,13 +299,12 @@ def test_bad_input_is_one_clear_error_with_its_exit_code(place: Place, arguments
 
 def test_an_ambiguous_prefix_lists_the_candidates(place: Place) -> None:
     """A prefix that fits several runs is an error that names them."""
-    ids = [place.train() for _ in range(2)]
+    ids = [item["id"] for item in place.runs()]
     while not any(a[0] == b[0] for i, a in enumerate(ids) for b in ids[:i]):
-        done = place.lineage("run", "--json", "--", sys.executable, "-c", "pass")
-        ids.append(json.loads(done.stdout)["id"])
+        ids.append(place.record_nothing())
     shared = next(a[0] for i, a in enumerate(ids) for b in ids[:i] if a[0] == b[0])
 
-    done = place.lineage("show", shared, expect=2)
+    done = looked(place.folder, "show", shared, status=2)
 
     assert f"'{shared}' fits" in done.stderr
     assert all(run_id[:12] in done.stderr for run_id in ids if run_id.startswith(shared))
@@ -353,7 +377,7 @@ def test_what_cannot_be_repeated_is_blocked_not_guessed(place: Place, program: l
 
 def test_an_upload_is_not_repeated_onto_its_target(place: Place) -> None:
     """Reproducing an upload is blocked: it would write to the user's dataset."""
-    uploads = json.loads(place.lineage("runs", "--job-type", "dataset_upload", "--json").stdout)
+    uploads = place.runs("--job-type", "dataset_upload")
 
     done = place.lineage("reproduce", uploads[0]["id"], expect=4)
 
@@ -364,7 +388,7 @@ def test_a_secret_on_a_command_line_is_nowhere(place: Place) -> None:
     """Not in the record, not in the error of a program that cannot be started, and a reproduction says what is missing."""
     done = place.lineage("run", "--", "no-such-program", "--token", "hush-1234-hush", expect=10)
     store = b"".join(path.read_bytes() for path in (place.folder / ".lineage").glob("lineage.sqlite*"))
-    run = json.loads(place.lineage("runs", "--job-type", "command", "--json").stdout)[0]
+    run = place.runs("--job-type", "command")[0]
 
     assert "hush-1234-hush" not in done.stdout + done.stderr
     assert b"hush-1234-hush" not in store
@@ -387,7 +411,7 @@ def test_termination_ends_the_command_and_closes_the_record(place: Place) -> Non
     assert child.wait(20) == 128 + signal.SIGTERM
     with pytest.raises(ProcessLookupError):
         os.kill(int(mark.read_text()), 0)
-    assert json.loads(place.lineage("runs", "--job-type", "command", "--json").stdout)[0]["state"] == "aborted"
+    assert place.runs("--job-type", "command")[0]["state"] == "aborted"
 
 
 def test_a_store_in_a_folder_of_the_user_hides_none_of_its_files(place: Place) -> None:

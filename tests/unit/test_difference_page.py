@@ -12,7 +12,6 @@ from PIL import Image
 
 from lineage.cli.curves import curves
 from lineage.cli.difference_page import difference_page
-from lineage.cli.picture_size import picture_size
 from lineage.model.difference import (
     Cause,
     CodeDifference,
@@ -26,6 +25,7 @@ from lineage.model.difference import (
     RunSide,
     ValueChange,
 )
+from lineage.model.picture_size import picture_size
 from lineage.model.run import MetricPoint
 
 NASTY = "<script>alert('x')</script>&\""

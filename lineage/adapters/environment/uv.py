@@ -61,7 +61,8 @@ class UvEnvironmentBuilder:
             with self._locked(folder):
                 self._remove(folder)
             return None
-        os.utime(folder)
+        with suppress(OSError):  # a sandbox may show it without letting anybody write; then it is noted as used by whoever made the sandbox
+            os.utime(folder)
         return self._built(folder, manifest, was_there=True)
 
     def check(self, lock: Lock) -> Buildable:

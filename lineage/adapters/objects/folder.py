@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from lineage.errors import IntegrityError, NotFound
+from lineage.errors import IntegrityError, NoSpace, NotFound
 from lineage.model.digest import check_digest, digest_of_bytes, digest_of_file
 
 _BLOCK_BYTES = 1 << 20
@@ -82,6 +83,10 @@ class FolderObjectStore:
         try:
             with os.fdopen(handle, "wb") as stream:
                 yield stream, partial
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise NoSpace(f"the object store {self._folder} has no room left", hint="make room on its disk, then try again") from error
+            raise
         finally:
             partial.unlink(missing_ok=True)  # renamed by now, or not wanted
 

@@ -24,6 +24,7 @@ _DECODED_PX = 64
 _FLAT_LEVELS = 4
 """A picture whose grey values span less is noise to a hash."""
 _SHOWN_HEIGHT_PX = 480
+_MOST_PX = 100_000_000
 _TITLE_HEIGHT_PX = 18
 _Picture = Image.Image
 _T = TypeVar("_T")
@@ -49,6 +50,24 @@ class ImageHashPictures:
             return _number(imagehash.phash(grey)), _number(imagehash.dhash(grey))
 
         return _decoded(content, both)
+
+    def reduced(self, content: bytes, most_px: int) -> bytes | None:
+        """The picture as a smaller JPEG; ``None`` when it is no larger already."""
+
+        def smaller(picture: _Picture) -> bytes | None:
+            width, height = picture.size
+            if max(width, height) <= most_px:
+                return None
+            if width * height > _MOST_PX:
+                raise InvalidSource(f"a picture of {width} x {height} pixels is too large to be shown")
+            picture.draft("RGB", (min(width, most_px), min(height, most_px)))  # at least so large, and much faster
+            share = most_px / max(width, height)
+            shown = picture.convert("RGB").resize((max(1, round(width * share)), max(1, round(height * share))), Image.Resampling.BILINEAR)
+            buffer = BytesIO()
+            shown.save(buffer, "JPEG", quality=82)
+            return buffer.getvalue()
+
+        return _decoded(content, smaller)
 
     def side_by_side(self, left: bytes, right: bytes, titles: tuple[str, str]) -> bytes:
         """Both pictures in one PNG, with a title over each."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from lineage.adapters.source.git_commands import REPOSITORY_VARIABLES, lines, output, start
+from lineage.adapters.source.git_commands import NO_FETCH, OBJECT_NAME, REPOSITORY_VARIABLES, lines, output, start
 from lineage.adapters.source.git_lfs import NO_FILTER, lfs_settings, own_filter
 from lineage.errors import CaptureError, IntegrityError, NotFound
 from lineage.model.code import CodeFile, CodeVersion, InnerRepository
@@ -212,12 +212,16 @@ class GitSourceControl:
 
     @staticmethod
     def _holder(code: CodeVersion, path: str = "") -> Path | None:
+        # A record may be a stranger's: what stands in it for a commit could be an option, and a repository that it names could say what
+        # git is to execute when an object must be fetched.
+        if not all(OBJECT_NAME.fullmatch(name) for name in (code.snapshot_sha, code.tree_sha)):
+            return None
         candidates = [Path(code.root)]
         with contextlib.suppress(CaptureError):  # started outside any repository: only the recorded one can hold the snapshot
             here = Path(lines(Path.cwd(), "rev-parse", "--show-toplevel")[0])
             candidates += [here / path, here]
         for candidate in candidates:
-            if candidate.is_dir() and start(candidate, ("cat-file", "-e", f"{code.snapshot_sha}^{{tree}}"), {}).returncode == 0:
+            if candidate.is_dir() and start(candidate, (*NO_FETCH, "cat-file", "-e", f"{code.snapshot_sha}^{{tree}}"), {}).returncode == 0:
                 return candidate
         return None
 
@@ -253,6 +257,8 @@ class GitSourceControl:
         from lineage.adapters.source.git_packs import add_packs
 
         holder = self._holder(code, path)
+        if holder is None and not OBJECT_NAME.fullmatch(code.snapshot_sha):
+            raise IntegrityError("code snapshot", expected="the name of a commit", found=ascii(code.snapshot_sha))
         if holder is None and not packs:
             raise NotFound("code snapshot", code.snapshot_sha, hint="fetch the repository that holds it, with refs/lineage/*")
         object_format = "sha256" if len(code.snapshot_sha) == 64 else "sha1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,10 @@ from lineage.ports.children import completed
 _TEXT = ("utf-8", "surrogateescape")  # names of files are bytes
 # Hooks of the user's are not run, line ends that a round trip would change are no error.
 CONFIG = ("-c", "core.quotePath=false", "-c", f"core.hooksPath={os.devnull}", "-c", "core.safecrlf=false")
+NO_FETCH = ("-c", "protocol.allow=never")
+"""Before a command: nothing is fetched that a partial clone lacks. What fetches is named by the repository's own settings."""
+OBJECT_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+"""A commit or tree by its whole name."""
 # `git rev-parse --local-env-vars`: set inside a hook, where they name another repository than the folder's, and by nobody else.
 REPOSITORY_VARIABLES = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
