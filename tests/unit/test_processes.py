@@ -20,6 +20,6 @@ def test_a_process_runs_until_it_is_over() -> None:
     assert is_running(1)  # whoever's it is
 
 
-@pytest.mark.parametrize("number", [0, -1, -os.getpid(), 1 << 31, 10**30])
+@pytest.mark.parametrize("number", [0, -1, -os.getpid(), 1 << 31, 10**30], ids=["0", "-1", "own group", "2^31", "10^30"])
 def test_a_number_that_no_process_can_have_runs_nowhere(number: int) -> None:
     assert not is_running(number)
