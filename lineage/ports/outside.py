@@ -234,8 +234,12 @@ class EnvironmentBuilder(Protocol):
             Unavailable: There is nothing to build with.
         """
 
-    def build(self, lock: Lock) -> BuiltEnvironment:
+    def build(self, lock: Lock, waiting: Callable[[], None] = ...) -> BuiltEnvironment:
         """Build it aside, compare it with the lock, and keep it. Two that build the same one at once: the second takes the first one's.
+
+        Args:
+            lock: What is wanted.
+            waiting: Called twice a second while packages are fetched and installed; what it raises ends that.
 
         Raises:
             Unavailable: An interpreter or a package cannot be had, or there is nothing to build with.

@@ -108,7 +108,7 @@ class ChosenEnvironment:
         progress("building the recorded environment", 0, 1)
         lock = lock_of(self._run.environment, self._run.installed)
         try:
-            built = self._ports.environments().build(lock)
+            built = self._ports.environments().build(lock, lambda: progress("building the recorded environment", 0, 1))
         except (LineageError, OSError) as error:
             reason = error.message if isinstance(error, LineageError) else str(error)
             row = self._not_had(self._run.environment, self._ports.environment.describe(), [f"it cannot be built: {reason}"])

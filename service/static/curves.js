@@ -165,8 +165,11 @@ async function renew() {
   if (follow.isAsking) return;
   follow.isAsking = true;
   try {
+    const began = performance.now();
     const asked = await Promise.allSettled(runs.filter(isFollowed).map(news));
-    follow.wait = asked.some((item) => item.status === "rejected") ? Math.min(2 * follow.wait, SELDOM) : EVERY;
+    const least = Math.max(EVERY, 10 * (performance.now() - began)); // a long series is work for the service
+    const wait = asked.some((item) => item.status === "rejected") ? 2 * follow.wait : least;
+    follow.wait = Math.min(wait, SELDOM);
     const changed = asked.filter((item) => item.value).map((item) => item.value);
     if (changed.length) await grow(changed);
   } finally {
@@ -206,8 +209,9 @@ async function extend(figure) {
   const plot = charts.get(figure);
   const { data, lines } = table(details.get(figure) ?? found);
   if (lines.length !== plot.series.length - 1) return draw(figure);
-  plot.setData(data, !figure.dataset.zoom);
+  plot.setData(data, false);
   if (figure.dataset.zoom) plot.redraw();
+  else plot.setScale("x", { min: data[0][0], max: data[0].at(-1) });
   figure.dataset.points = data[0].length;
   figure.isThinned = found.some((item) => item?.is_thinned);
 }

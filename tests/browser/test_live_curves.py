@@ -12,11 +12,12 @@ from lineage.model.event import Ended, Started
 from lineage.model.run import MetricPoint, Run, RunState
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Response
+    from playwright.sync_api import Page, Request, Response
 
     from tests.browser.conftest import Site
 
 EVERY_MS = 3_000
+EXTENT = "(() => { const {min, max} = [...charts.values()][0].scales.x; return [min, max]; })()"
 
 
 @pytest.fixture
@@ -30,18 +31,24 @@ def going_on(site: Site, request: pytest.FixtureRequest) -> Run:
 
 
 @pytest.fixture
-def asked(page: Page) -> list[Response]:
-    """Answers with curves, in order; the clock of the page stands still but for what a test lets pass."""
-    answers: list[Response] = []
-    page.on("response", lambda answer: answers.append(answer) if "/curves?" in answer.url else None)
+def asked(page: Page) -> list[Request]:
+    """Requests for curves, in order; the clock of the page stands still but for what a test lets pass."""
+    sent: list[Request] = []
+    page.on("request", lambda request: sent.append(request) if "/curves?" in request.url else None)
     page.clock.install(time=0)
     page.clock.pause_at(1_000)
-    return answers
+    return sent
 
 
 def log(site: Site, run: Run, steps: range, name: str = "loss") -> None:
     at = run.started_at.timestamp()
     site.ports.runs.add_metrics(run.id, [MetricPoint(step=step, values={name: 1 / (1 + step)}, at=at + step) for step in steps])
+
+
+def wait(page: Page, times: int = 1) -> None:
+    """Let the page's time pass; what it sends by then has been seen in the end."""
+    page.clock.fast_forward(times * EVERY_MS)
+    page.evaluate("fetch('/static/icon.svg').then(answer => answer.text())")
 
 
 def wait_and_ask(page: Page) -> Response:
@@ -51,7 +58,7 @@ def wait_and_ask(page: Page) -> Response:
     return answered.value
 
 
-def test_curves_grow_and_the_end_is_told(page: Page, site: Site, going_on: Run, asked: list[Response]) -> None:
+def test_curves_grow_and_the_end_is_told(page: Page, site: Site, going_on: Run, asked: list[Request]) -> None:
     """A chart appears with its second value and grows, what is zoomed into stays, nothing is sent twice, and after the end nobody asks."""
     page.goto(f"{site.address}/runs/{going_on.id}#results")
     page.get_by_text("No metric has two values yet.").wait_for()
@@ -75,7 +82,13 @@ def test_curves_grow_and_the_end_is_told(page: Page, site: Site, going_on: Run, 
     page.locator('figure[data-metric="loss"][data-points="50"]').wait_for()
     low, high = map(float, (chart.get_attribute("data-zoom") or "").split())
     assert (low, high) == pytest.approx((7.25, 21.75))
-    assert page.evaluate("(() => { const {min, max} = [...charts.values()][0].scales.x; return [min, max]; })()") == [low, high]
+    assert page.evaluate(EXTENT) == [low, high]
+    page.get_by_role("button", name="Show all of it").click()
+    assert page.evaluate(EXTENT) == [0, 49]
+    log(site, going_on, range(50, 60))
+    wait_and_ask(page)
+    page.locator('figure[data-metric="loss"][data-points="60"]').wait_for()
+    assert page.evaluate(EXTENT) == [0, 59]
 
     points = site.ports.runs.metrics_digest(going_on.id)
     end = Ended(at=going_on.started_at + timedelta(minutes=3), state=RunState.finished, summary={"loss": 0.02}, metrics_digest=points)
@@ -84,15 +97,15 @@ def test_curves_grow_and_the_end_is_told(page: Page, site: Site, going_on: Run, 
     page.locator("[data-told]").filter(has_text="goes-on is finished").wait_for()
     assert page.locator("h1 .badge").inner_text() == "finished"
     so_far = len(asked)
-    page.clock.fast_forward(10 * EVERY_MS)
+    wait(page, 10)
     page.get_by_role("link", name="Show what came of it").click()
     page.locator("dt", has_text="loss").first.wait_for()
     page.locator("figure.drawn").first.wait_for()
-    page.clock.fast_forward(10 * EVERY_MS)
+    wait(page, 10)
     assert len(asked) == so_far + 1  # of the page that was opened again
 
 
-def test_nobody_asks_while_the_page_is_hidden(page: Page, site: Site, going_on: Run, asked: list[Response]) -> None:
+def test_nobody_asks_while_the_page_is_hidden(page: Page, site: Site, going_on: Run, asked: list[Request]) -> None:
     """A hidden page is still; seen again, it asks at once. After an error it asks less often."""
     log(site, going_on, range(10))
     page.goto(f"{site.address}/runs/{going_on.id}#results")
@@ -107,17 +120,17 @@ def test_nobody_asks_while_the_page_is_hidden(page: Page, site: Site, going_on: 
         )
 
     look("hidden")
-    page.clock.fast_forward(10 * EVERY_MS)
+    wait(page, 10)
     log(site, going_on, range(10, 20))
     assert len(asked) == first
     look("visible")
     page.locator('figure[data-points="20"]').wait_for()
-    assert [answer.status for answer in asked[first:]] == [200]
+    assert [answer.status for request in asked[first:] if (answer := request.response())] == [200]
 
     page.route("**/curves?*", lambda route: route.fulfill(status=204))  # no answer that can be read, and none that a console tells of
     wait_and_ask(page)
     page.unroute("**/curves?*")
     so_far = len(asked)
-    page.clock.fast_forward(EVERY_MS)
+    wait(page)
     assert len(asked) == so_far
     assert wait_and_ask(page).status == 304

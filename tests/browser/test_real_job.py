@@ -29,7 +29,7 @@ def team(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.mark.slow
 def test_the_button_leads_to_a_verdict(browser: Browser, team: Team) -> None:
     """A real ``lineage worker`` runs it again: the page shows its log as it goes on, then the verdict and a link to the new run."""
-    original = team.record("train.py", "0.1", "0")
+    original = team.record("train.py", "0.4", "0")
     with serving(create_app(team.ports, jobs=team.queue)) as address:
         context = browser.new_context()
         context.set_default_timeout(PATIENCE_MS)

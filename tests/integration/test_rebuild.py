@@ -27,6 +27,7 @@ import lineage
 from lineage.adapters.environment.local import LocalEnvironmentProbe
 from lineage.adapters.environment.packages import read_packages
 from lineage.adapters.environment.uv import UvEnvironmentBuilder
+from lineage.adapters.environment.uv_program import call_uv
 from lineage.adapters.environment.wheelhouse import make_wheels
 from lineage.adapters.objects.folder import FolderObjectStore
 from lineage.errors import Conflict, IntegrityError, Unavailable
@@ -192,6 +193,24 @@ def test_a_deleted_environment_is_rebuilt(place: Place) -> None:
     assert replica.environment.digest == run.environment.digest
     assert replica.environment.executable.startswith(str(place.repository / ".lineage" / "environments"))
     assert len(place.ports.environments().all()) == 1
+
+
+def test_a_build_that_nobody_wants_any_more_ends(tmp_path: Path) -> None:
+    """Whoever waits for uv is asked twice a second, and what it raises ends uv: a job that was called off does not install for minutes."""
+    asked: list[float] = []
+
+    def waiting() -> None:
+        asked.append(time.monotonic())
+        if (tmp_path / "began").exists():
+            raise KeyboardInterrupt
+
+    program = f"import pathlib, time; pathlib.Path({str(tmp_path / 'began')!r}).touch(); time.sleep(300)"
+    with pytest.raises(KeyboardInterrupt):
+        call_uv(["run", "--no-project", "--offline", "--python", sys.executable, "python", "-c", program], tmp_path, 120, waiting=waiting)
+
+    assert asked
+    with pytest.raises(Unavailable, match="uv run took longer than 1 s"):
+        call_uv(["run", "--no-project", "--offline", "--python", sys.executable, "python", "-c", program], tmp_path, 1)
 
 
 def test_a_plan_builds_nothing(place: Place) -> None:
@@ -422,6 +441,7 @@ BUILD = """
 from pathlib import Path
 from lineage.adapters.environment.local import LocalEnvironmentProbe
 from lineage.adapters.environment.uv import UvEnvironmentBuilder
+from lineage.adapters.environment.uv_program import call_uv
 from lineage.adapters.objects.folder import FolderObjectStore
 from lineage.model.environment import Lock
 

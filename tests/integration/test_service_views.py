@@ -206,25 +206,30 @@ def test_points_of_curves_are_ordered_thinned_and_finite(client: TestClient, add
     assert client.get(f"/runs/{run.id}/curves?from=nan").status_code == 422
 
 
-def test_curves_are_sent_again_only_when_there_is_more(client: TestClient, store: Ports, add: Callable[..., Run]) -> None:
-    """The same question is answered in nothing until a point or an event comes; another question is another answer."""
-    at = (BEGAN + timedelta(hours=1)).timestamp()
-    run = add("run", points=[MetricPoint(step=step, values={"loss": 1.0 / (1 + step), "timing/s": 2.0}, at=at) for step in range(3)])
+def test_curves_are_sent_again_only_when_there_is_more(client: TestClient, ports: Ports) -> None:
+    """The answer stays the same, and is empty, until a point or the end comes; another question has another answer."""
+    bare = {"state": RunState.running, "ended_at": None, "inputs": (), "outputs": (), "summary": {}, "reproductions": ()}
+    run = examples.record().model_copy(update=bare | {"started_at": BEGAN, "metrics_digest": None})
+    ports.runs.append(run.id, Started(at=BEGAN, run=run))
+    at = BEGAN.timestamp()
+    points = [MetricPoint(step=step, values={"loss": 1.0 / (1 + step), "timing/s": 2.0}, at=at) for step in range(3)]
+    ports.runs.add_metrics(run.id, points)
     address = f"/runs/{run.id}/curves?x=step"
     first = client.get(address)
     known = {"If-None-Match": first.headers["etag"]}
-    assert first.json()["state"] == "finished"
+    assert first.json()["state"] == "running"
     assert [(item["name"], item["is_aside"]) for item in first.json()["metrics"]] == [("loss", False), ("timing/s", True)]
     assert first.json()["metrics"][0]["said"].startswith("3 values, first 1, last 0.333333,")
     again = client.get(address, headers=known)
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
     assert client.get(f"/runs/{run.id}/curves?x=time", headers=known).status_code == 200
 
-    store.runs.add_metrics(run.id, [MetricPoint(step=3, values={"loss": 0.1}, at=at)])
+    ports.runs.add_metrics(run.id, [MetricPoint(step=3, values={"loss": 0.1}, at=at)])
     more = client.get(address, headers=known)
     assert more.json()["metrics"][0]["x"] == [0, 1, 2, 3]
-    store.runs.append(run.id, Noted(at=BEGAN + timedelta(hours=2), note="looked at"))
-    assert client.get(address, headers={"If-None-Match": more.headers["etag"]}).status_code == 200
+    end = Ended(at=BEGAN + timedelta(hours=2), state=RunState.finished, metrics_digest=ports.runs.metrics_digest(run.id))
+    ports.runs.append(run.id, end)
+    assert client.get(address, headers={"If-None-Match": more.headers["etag"]}).json()["state"] == "finished"
 
 
 # --- comparison -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -114,7 +114,7 @@ class UvEnvironmentBuilder:
         """Keep a wheel that came with a bundle."""
         self._wheelhouse.keep(name, record, platform, file, content, size)
 
-    def build(self, lock: Lock) -> BuiltEnvironment:
+    def build(self, lock: Lock, waiting: Callable[[], None] = lambda: None) -> BuiltEnvironment:
         """Build it aside, compare it with the lock, and keep it."""
         folder = self._place(lock)
         with self._locked(folder):
@@ -124,7 +124,7 @@ class UvEnvironmentBuilder:
                 shutil.rmtree(leftover, ignore_errors=True)
             with self._aside(folder.name) as aside:
                 made = aside / "environment"
-                self._make(lock, aside, made)
+                self._make(lock, aside, made, waiting)
                 manifest = describe_built(made, lock)
                 apply_altered(made, lock, self._objects)
                 write_manifest(made, manifest)
@@ -170,8 +170,8 @@ class UvEnvironmentBuilder:
         environment: Environment = manifest.environment.model_copy(update={"executable": str(python)})
         return BuiltEnvironment(python, RebuiltEnvironmentProbe(self._probe, environment), manifest.differences, was_there)
 
-    def _make(self, lock: Lock, aside: Path, made: Path) -> None:
-        python = self._python(lock, aside, offline=True) or self._python(lock, aside, offline=False)
+    def _make(self, lock: Lock, aside: Path, made: Path, waiting: Callable[[], None]) -> None:
+        python = self._python(lock, aside, waiting, offline=True) or self._python(lock, aside, waiting, offline=False)
         if python is None:
             raise Unavailable(f"{lock.implementation} {lock.python} is not here, and uv cannot fetch it", hint="install that very release")
         done = call_uv(["venv", "--relocatable", "--no-project", "--python", python, str(made)], aside, _LOOK_S)
@@ -193,7 +193,7 @@ class UvEnvironmentBuilder:
         # From uv's cache; then from the index, wheels only; then with packages that have to be built of their source.
         for options in (["--offline", "--no-build"], ["--no-build"], []):
             for as_pip in (False, True) if pip_is_configured() and "--offline" not in options else (False,):
-                done = call_uv([*install, *options], aside, _BUILD_S, as_pip=as_pip, wheels=_bundled(python))
+                done = call_uv([*install, *options], aside, _BUILD_S, as_pip=as_pip, wheels=_bundled(python), waiting=waiting)
                 if done.returncode == 0:
                     return
         raise Unavailable(f"uv cannot install the recorded packages: {complaint(done)}", hint="--env current runs in this environment")
@@ -205,7 +205,7 @@ class UvEnvironmentBuilder:
         file.write_bytes(self._objects.get_bytes(item.wheel.digest))
         return file
 
-    def _python(self, lock: Lock, aside: Path, *, offline: bool) -> str | None:
+    def _python(self, lock: Lock, aside: Path, waiting: Callable[[], None] = lambda: None, *, offline: bool) -> str | None:
         """The interpreter of exactly the recorded release."""
         here = self._probe.describe()
         if (here.implementation, here.python) == (lock.implementation, lock.python):
@@ -214,7 +214,7 @@ class UvEnvironmentBuilder:
         if offline:
             done = call_uv(["python", "find", "--no-project", "--system", "--offline", wanted], aside, _LOOK_S)
         else:
-            done = call_uv(["python", "install", "--no-bin", wanted], aside, _BUILD_S)
+            done = call_uv(["python", "install", "--no-bin", wanted], aside, _BUILD_S, waiting=waiting)
             if done.returncode == 0:
                 done = call_uv(["python", "find", "--no-project", "--system", "--offline", wanted], aside, _LOOK_S)
         return done.stdout.strip() or None if done.returncode == 0 else None

@@ -7,15 +7,22 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lineage.errors import Unavailable
 from lineage.model.secrets import redact_text
+from lineage.ports.children import Child
 
+_LOOK_S = 0.5
 _OF_OTHER_ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT", "UV_CONSTRAINT")
+# uv starts a package's own build, which is a stranger's program: what opens the store and other services is not uv's business.
+_OPENS_OTHERS = re.compile(r"(LINEAGE|WANDB|RAY)_\w+|PG[A-Z]+")
 _INDEX = ("UV_INDEX_URL", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_INDEX", "UV_FIND_LINKS", "UV_NO_INDEX", "UV_CONFIG_FILE")
 _FROM_PIP = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS", "cert": "SSL_CERT_FILE"}
 
@@ -38,7 +45,13 @@ def find_uv() -> tuple[str, ...]:
 
 
 def call_uv(
-    arguments: Sequence[str], folder: Path, limit_s: float, *, as_pip: bool = False, wheels: Sequence[str] = ()
+    arguments: Sequence[str],
+    folder: Path,
+    limit_s: float,
+    *,
+    as_pip: bool = False,
+    wheels: Sequence[str] = (),
+    waiting: Callable[[], None] = lambda: None,
 ) -> subprocess.CompletedProcess[str]:
     """Run uv in ``folder``, where it finds no project; what it says is free of credentials.
 
@@ -48,28 +61,43 @@ def call_uv(
         limit_s: It is ended after so many seconds.
         as_pip: It looks for packages where pip would.
         wheels: Folders with wheels, beside those that the user named.
+        waiting: Called twice a second; what it raises ends uv.
 
     Raises:
         Unavailable: It is not installed, cannot be started, or takes longer than the limit.
     """
     command = [*find_uv(), *arguments, "--no-progress", "--color", "never"]
+    until = time.monotonic() + limit_s
     try:
-        done = subprocess.run(
+        child = Child(
             command,
             cwd=folder,
             env=_variables(wheels, as_pip=as_pip),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=limit_s,
-            check=False,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"uv {arguments[0]} took longer than {limit_s:.0f} s", hint="the index it asks may not answer") from None
     except OSError as error:
         raise Unavailable(f"uv cannot be started: {error.strerror}", hint="pip install uv") from error
-    return subprocess.CompletedProcess(command, done.returncode, redact_text(done.stdout), redact_text(done.stderr))
+    with child:
+        try:
+            while True:
+                try:
+                    out, errors = child.communicate(timeout=min(_LOOK_S, max(0.0, until - time.monotonic())))
+                    break
+                except subprocess.TimeoutExpired:
+                    if time.monotonic() > until:
+                        hint = "the index it asks may not answer"
+                        raise Unavailable(f"uv {arguments[0]} took longer than {limit_s:.0f} s", hint=hint) from None
+                    waiting()
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)  # and what it started to build a package
+            raise
+    return subprocess.CompletedProcess(command, child.returncode, redact_text(out), redact_text(errors))
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
@@ -89,7 +117,7 @@ def pip_is_configured() -> bool:
 
 
 def _variables(wheels: Sequence[str], *, as_pip: bool) -> dict[str, str]:
-    found = {name: value for name, value in os.environ.items() if name not in _OF_OTHER_ENVIRONMENTS}
+    found = {name: value for name, value in os.environ.items() if name not in _OF_OTHER_ENVIRONMENTS and not _OPENS_OTHERS.fullmatch(name)}
     if as_pip:
         # pip takes the best version of all indexes, uv by itself that of the first index that has the package.
         found = _pip_configuration() | {"UV_INDEX_STRATEGY": "unsafe-best-match"} | found
