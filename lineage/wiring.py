@@ -58,8 +58,10 @@ _SERVICE_PATIENCE_S = 5.0
 _COPY_PATIENCE_S = 60.0
 
 
-def wire(settings: Settings | None = None) -> Ports:
+def wire(settings: Settings | None = None, *, builds_packages: bool = True) -> Ports:
     """Ports for these settings (the environment's by default). Opens the run store; datasets and trackers are imported on first use.
+
+    Without ``builds_packages`` environments are rebuilt of wheels only: building a package executes its code.
 
     Raises:
         Unavailable: The store cannot be opened.
@@ -87,7 +89,7 @@ def wire(settings: Settings | None = None) -> Ports:
         pictures=_pictures,
         source=GitSourceControl(),
         environment=probe,
-        environments=functools.partial(_environments, folder, objects, probe),
+        environments=functools.partial(_environments, folder, objects, probe, builds_packages),
         executor=SubprocessExecutor(),
         trackers={"wandb": functools.partial(_wandb, folder, settings.patience_s)},
         watcher=_watcher,
@@ -327,10 +329,10 @@ def _dataset_backend(folder: Path) -> DatasetBackend:
     return ChoosingBackend(folder / "cache")
 
 
-def _environments(folder: Path, objects: ObjectStore, probe: LocalEnvironmentProbe) -> EnvironmentBuilder:
+def _environments(folder: Path, objects: ObjectStore, probe: LocalEnvironmentProbe, builds: bool) -> EnvironmentBuilder:
     from lineage.adapters.environment.uv import UvEnvironmentBuilder  # not needed by a run that is recorded
 
-    return UvEnvironmentBuilder(folder / "environments", objects, probe)
+    return UvEnvironmentBuilder(folder / "environments", objects, probe, builds=builds)
 
 
 def _pictures() -> Pictures:

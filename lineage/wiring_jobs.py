@@ -159,6 +159,7 @@ def workshop(
     folder: Path,
     limits: Limits,
     allows_network: bool = False,
+    builds_packages: bool = False,
     lease_s: float = 30.0,
     settings: Settings | None = None,
 ) -> Workshop:
@@ -171,6 +172,7 @@ def workshop(
         folder: Of the jobs.
         limits: What one job may take.
         allows_network: Whether recorded code may reach the network when somebody asks for it.
+        builds_packages: Whether recorded packages that have no wheel are built: outside the sandbox, by this account.
         lease_s: Seconds after which it loses its job when it is silent.
         settings: The environment's by default.
     """
@@ -185,7 +187,7 @@ def workshop(
         allows_network=allows_network,
         lease_s=lease_s,
         name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}",
-        open_store=lambda place: wire(Settings(str(place), place)),
+        open_store=lambda place: wire(Settings(str(place), place), builds_packages=builds_packages),
         exporter=exporter,
         send_objects=_send_objects,
         readable=_own_folders(),

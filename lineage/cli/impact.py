@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from lineage.cli.output import AsJson, out, print_json, progress_bars, say
+from lineage.cli.output import AsJson, escape, out, print_json, progress_bars, say
 from lineage.errors import Conflict
 from lineage.lookup.impact import Subject, find_impact, require_one_subject, subject_by_name, subject_by_query
 from lineage.model.findings import AffectedInput, AffectedRun, CleanedView, ImpactReport, ModelStep

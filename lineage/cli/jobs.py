@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 
 from lineage.cli.look import RunName
-from lineage.cli.output import AsJson, print_json, say, size, table, when
+from lineage.cli.output import AsJson, log_text, print_json, say, size, table, when
 from lineage.cli.reproduce import EnvironmentMode
 from lineage.cli.worker import size_bytes
 from lineage.errors import AmbiguousId, NotFound, UsageError
@@ -185,7 +185,7 @@ def _follow(jobs: JobRequests, job_id: str, *, is_quiet: bool) -> Materialisatio
         for item in jobs.happened(job_id, after):
             after = item.number
             if item.text is not None and not is_quiet:
-                typer.echo(item.text, nl=False, err=True)
+                typer.echo(log_text(item.text), nl=False, err=True)
             if item.job is not None and item.job.state is not state:
                 state = item.job.state
                 say("done", f"{state} (attempt {item.job.attempt} of {item.job.attempts_allowed})")

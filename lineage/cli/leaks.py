@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from lineage.cli.look import RunName
-from lineage.cli.output import AsJson, out, print_json, progress_bars, say
+from lineage.cli.output import AsJson, escape, out, print_json, progress_bars, say
 from lineage.lookup.leaks import find_leaks
 from lineage.lookup.near_duplicates import require_empty, write_pairs
 from lineage.lookup.runs import get_run

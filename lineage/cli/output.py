@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import to_json
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as without_markup
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
@@ -22,6 +23,8 @@ from lineage.ports import Progress
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, with whole ids and a stable form.")]
 
 _PROBLEMS_SHOWN = 10
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_COLOUR = re.compile(r"\x1b\[[0-9;]{0,16}m")
 _MARKS = {"done": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "error": "[red]✗[/red]"}
 
 
@@ -40,6 +43,16 @@ def out() -> Console:
 def talk() -> Console:
     """Where messages go."""
     return _Console(file=sys.stderr, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def escape(text: str) -> str:
+    """A text as it is: without meaning for Rich, and with nothing in it that a terminal would obey. A record may be a stranger's."""
+    return without_markup(_OBEYED.sub("\ufffd", text))
+
+
+def log_text(text: str) -> str:
+    """Lines of somebody's log for a terminal: colours go, carriage returns of progress bars stay, all else that it would obey is shown."""
+    return "\r".join(_OBEYED.sub("\ufffd", part) for part in _COLOUR.sub("", text).split("\r"))
 
 
 def say(kind: str, text: str) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from rich.markup import escape
-
-from lineage.cli.output import out, table, talk, when
+from lineage.cli.output import escape, out, table, talk, when
 from lineage.cli.render_dvc import dvc_lines, push_lines
 from lineage.cli.render_outputs import file_lines, output_lines
 from lineage.lookup.data import Inherited

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.markup import escape
-
-from lineage.cli.output import out
+from lineage.cli.output import escape, out
 from lineage.lookup.diff_causes import counts, row_name, shown
 from lineage.model.difference import (
     CodeDifference,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.markup import escape
-
-from lineage.cli.output import out, say, table
+from lineage.cli.output import escape, out, say, table
 from lineage.cli.render import MARK
 from lineage.cli.render_outputs import summed_up
 from lineage.model.calibration import FACTOR, Calibration

@@ -49,6 +49,9 @@ def worker(
     network: Annotated[
         bool, typer.Option("--network", help="Let recorded code reach the network where somebody asks for it. Never without.")
     ] = False,
+    builds: Annotated[
+        bool, typer.Option("--builds", help="Build recorded packages that have no wheel: executes their code as you, outside the sandbox.")
+    ] = False,
     lease: Annotated[
         float, typer.Option("--lease", min=1, help="Seconds of silence after which another worker takes its job over.")
     ] = 30.0,
@@ -78,6 +81,7 @@ def worker(
         folder=ports.folder / "jobs" if folder is None else folder,
         limits=Limits(seconds, limits["memory_bytes"], limits["disk_bytes"]),
         allows_network=network,
+        builds_packages=builds,
         lease_s=lease,
         settings=settings,
     )

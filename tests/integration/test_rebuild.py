@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import zipfile
@@ -368,6 +369,38 @@ def test_an_editable_package_from_elsewhere_is_kept(place: Place) -> None:
     assert run.installed is not None
     assert "mine" in run.installed.wheels
     assert report["verdict"] == "identical"
+
+
+def test_a_package_is_built_of_its_source_only_where_that_is_allowed(place: Place) -> None:
+    """Building executes the package's own code: workers, which do it outside their sandbox, refuse it."""
+    backend = f"""
+import pathlib, shutil
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    pathlib.Path({str(place.folder / "executed")!r}).touch()
+    wheel = {str(make_wheel(place.folder / "hidden", "only-source"))!r}
+    shutil.copy(wheel, folder)
+    return pathlib.Path(wheel).name
+"""
+    project = (
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n[project]\nname = "only-source"\nversion = "1.0"\n'
+    )
+    files = {"pyproject.toml": project, "backend.py": backend, "PKG-INFO": "Metadata-Version: 2.1\nName: only-source\nVersion: 1.0\n"}
+    with tarfile.open(place.wheels / "only_source-1.0.tar.gz", "w:gz") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"only_source-1.0/{name}")
+            member.size = len(text.encode())
+            archive.addfile(member, BytesIO(text.encode()))
+    store = place.repository / ".lineage"
+    careful = UvEnvironmentBuilder(store / "environments", FolderObjectStore(store / "objects"), LocalEnvironmentProbe(None), builds=False)
+
+    with pytest.raises(Unavailable, match="cannot install the recorded packages") as caught:
+        careful.build(lock("tiny-package", "only-source"))
+    assert caught.value.hint == "a worker started with --builds executes packages' own builds"
+    assert not (place.folder / "executed").exists()
+    assert careful.build(lock("tiny-package")).python.exists()
+
+    assert builder(place).build(lock("tiny-package", "only-source")).python.exists()
+    assert (place.folder / "executed").exists()
 
 
 def test_an_altered_environment_is_built_anew(place: Place) -> None:

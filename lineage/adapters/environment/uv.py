@@ -36,10 +36,12 @@ class UvEnvironmentBuilder:
         folder: Where environments are kept.
         objects: Where wheels and altered files are kept.
         probe: Describes this process.
+        builds: Whether packages that have no wheel are built of their source, which executes their code.
     """
 
-    def __init__(self, folder: Path, objects: ObjectStore, probe: EnvironmentProbe) -> None:
+    def __init__(self, folder: Path, objects: ObjectStore, probe: EnvironmentProbe, *, builds: bool = True) -> None:
         self._folder = folder
+        self._builds = builds
         self._objects = objects
         self._probe = probe
         self._wheelhouse = Wheelhouse(folder / ".wheels")
@@ -191,12 +193,13 @@ class UvEnvironmentBuilder:
         file.write_text(_requirements(lock, wheels), encoding="utf-8")
         install = ["pip", "install", "--python", str(made / "bin" / "python"), "--no-deps", "--requirement", str(file)]
         # From uv's cache; then from the index, wheels only; then with packages that have to be built of their source.
-        for options in (["--offline", "--no-build"], ["--no-build"], []):
+        for options in (["--offline", "--no-build"], ["--no-build"], *([[]] if self._builds else [])):
             for as_pip in (False, True) if pip_is_configured() and "--offline" not in options else (False,):
                 done = call_uv([*install, *options], aside, _BUILD_S, as_pip=as_pip, wheels=_bundled(python), waiting=waiting)
                 if done.returncode == 0:
                     return
-        raise Unavailable(f"uv cannot install the recorded packages: {complaint(done)}", hint="--env current runs in this environment")
+        hint = "--env current runs in this environment" if self._builds else "a worker started with --builds executes packages' own builds"
+        raise Unavailable(f"uv cannot install the recorded packages: {complaint(done)}", hint=hint)
 
     def _kept_wheel(self, name: str, item: LockedPackage, aside: Path) -> Path:
         if item.wheel is None:

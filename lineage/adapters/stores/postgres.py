@@ -13,7 +13,7 @@ import psycopg
 
 from lineage.adapters.stores.connections import Connections
 from lineage.adapters.stores.database import Database, Execute
-from lineage.errors import NoSpace, Unavailable
+from lineage.errors import NoSpace, Unavailable, UsageError
 from lineage.ports.progress import Progress
 
 _ROWS_AT_ONCE = 2_000
@@ -71,6 +71,11 @@ class PostgresDatabase(Database):
     def _errors(self) -> Iterator[None]:
         try:
             yield
+        except psycopg.errors.ProgramLimitExceeded as error:  # trying it again would change nothing
+            raise UsageError(
+                f"the store {self.location} cannot keep a text: {_first_line(error)}",
+                hint="shorten it: names and addresses that can be looked up have a few thousand letters at most",
+            ) from error
         except psycopg.Error as error:
             if isinstance(error, psycopg.OperationalError):
                 self._connections.forget_mine()  # the server ended it; a later use connects again

@@ -174,7 +174,7 @@ class Attempt:
             os.close(handle)
         end = block.rfind(b"\n") + 1
         if not end or self._over.is_set():  # what has no line end yet is passed on when nothing follows
-            end = len(block) if self._over.is_set() else _before_token(block) if len(block) == _LOG_BLOCK else 0
+            end = _before_token(block) if len(block) == _LOG_BLOCK else len(block) if self._over.is_set() else 0
         self._read += end
         return block[:end].decode("utf-8", "replace")
 

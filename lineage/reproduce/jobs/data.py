@@ -22,7 +22,9 @@ from lineage.reproduce.materialise import materialise
 from lineage.reproduce.trust import check_trust, require_trust
 
 RESULT = "result"
-_ARCHIVE = "rows that the store keeps are written; `lineage keys trust FILE` trusts the record's signer"
+_ARCHIVE = (
+    "rows that the store keeps are written; ask for those of the run that it repeats, or trust its signer (`lineage keys trust FILE`)"
+)
 
 
 def data(shop: Workshop, attempt: Attempt) -> Outcome:

@@ -130,7 +130,7 @@ class Worker:
 
     def _finish(self, claim: Claim, outcome: Outcome, state: JobState | None = None) -> bool:
         state = state or (JobState.succeeded if outcome.error is None else JobState.failed)
-        error = None if outcome.error is None else _shown(outcome.error)
+        wrong = None if outcome.error is None else _shown(outcome.error)
         try:
             self._shop.queue.finish(
                 claim,
@@ -139,13 +139,13 @@ class Worker:
                 result_run_id=outcome.result_run_id,
                 path=None if outcome.path is None else str(outcome.path),
                 size_bytes=outcome.size_bytes,
-                error=error,
+                error=wrong,
             )
         except LeaseLost as error:
             self._say("warning", error.message)
             return False
-        told = error.message if error is not None else outcome.verdict or str(outcome.path or "")
-        self._say("error" if error is not None else "done", f"job {claim.job.id[:12]}: {state}{f': {told}' if told else ''}")
+        told = wrong.message if wrong is not None else outcome.verdict or str(outcome.path or "")
+        self._say("error" if wrong is not None else "done", f"job {claim.job.id[:12]}: {state}{f': {told}' if told else ''}")
         if outcome.path is None:
             folders.delete(self._shop.folder, claim.job.id)
         else:
