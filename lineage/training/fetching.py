@@ -84,7 +84,7 @@ class PinnedDataset(torch.utils.data.Dataset[Any]):
 
     def read_ahead(self, batches: Iterator[list[Key]]) -> Iterator[list[Key]]:
         """The batches; while one is decoded and trained on, a thread reads the rows of the next and compares them with their digests."""
-        thread = ThreadPoolExecutor(1, "lineage-read-ahead")
+        thread, is_over = ThreadPoolExecutor(1, "lineage-read-ahead"), False
         try:
             waiting: KeysAhead | None = None
             for keys in batches:
@@ -94,10 +94,11 @@ class PinnedDataset(torch.utils.data.Dataset[Any]):
                 waiting = coming
             if waiting is not None:
                 yield waiting
+            is_over = True
         finally:
-            # Not waited for: an iterator that was left may be closed by the garbage collector while this program forks, and the thread
-            # then waits for the fork.
-            thread.shutdown(wait=False, cancel_futures=True)
+            # Of an iterator that was left it is not waited for: the garbage collector may close that while this program forks, and the
+            # thread then waits for the fork.
+            thread.shutdown(wait=is_over, cancel_futures=True)
 
     def _made(self, sample: dict[str, Any], epoch: int, position: int) -> Any:
         if self._transform is None:

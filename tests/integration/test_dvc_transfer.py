@@ -22,7 +22,7 @@ from dvc.repo import Repo
 import lineage
 from lineage.adapters.objects.dvc_remote import DvcRemote
 from lineage.adapters.objects.folder import FolderObjectStore
-from lineage.errors import CaptureError, Conflict, IntegrityError, InvalidSource, NotFound, Unavailable, UsageError
+from lineage.errors import Conflict, IntegrityError, InvalidSource, NoSpace, NotFound, Unavailable, UsageError
 from lineage.model.run import Run
 from lineage.ports import Ports
 from lineage.reproduce.tidy import plan_tidying
@@ -296,7 +296,7 @@ def test_a_full_disk_while_pulling_is_one_error(project: Path, run: Run, ports: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CaptureError, match="No space left on device"):
+    with pytest.raises(NoSpace, match="has no room left"):
         pull_run(ports, ports.runs.get(run.id), DvcRemote(project))
 
 

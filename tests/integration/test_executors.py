@@ -43,6 +43,20 @@ def mode(request: pytest.FixtureRequest) -> SandboxMode:
     return chosen
 
 
+OTHERS: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    """Children that other tests of this process left running: a database, a service."""
+    OTHERS.clear()
+    OTHERS.update(pid for pid, _ in descendants(os.getpid()))
+
+
+def own_children() -> list[tuple[int, int]]:
+    return [child for child in descendants(os.getpid()) if child[0] not in OTHERS]
+
+
 @pytest.fixture
 def start(mode: SandboxMode, tmp_path: Path) -> Start:
     """Starts Python code in a folder of its own, and returns what runs and its log."""
@@ -156,7 +170,7 @@ def test_nothing_outlives_a_command_that_ends_by_itself(start: Start, tmp_path: 
     execution, _ = start(DAEMON)
     assert ended(execution) == Ending("exited", 0)
     assert released(tmp_path / "folder" / "lock")
-    assert descendants(os.getpid()) == [], "a process, or a zombie, was left"
+    assert own_children() == [], "a process, or a zombie, was left"
 
 
 def test_memory_of_all_processes_together(start: Start, tmp_path: Path) -> None:
@@ -171,7 +185,7 @@ def test_memory_of_all_processes_together(start: Start, tmp_path: Path) -> None:
     execution, _ = start(code, limits=Limits(memory_bytes=150 * MIB))
     assert ended(execution).why == "memory"
     assert any(line.startswith("memory 150.0 MiB") for line in execution.isolation)
-    assert descendants(os.getpid()) == []
+    assert own_children() == []
 
 
 def test_memory_that_processes_share_counts_once(start: Start) -> None:
@@ -242,7 +256,7 @@ def test_one_that_nobody_stands_over_any_more_is_lost(start: Start, tmp_path: Pa
     code = "import fcntl, time; fcntl.flock(lock := open('lock', 'w'), fcntl.LOCK_EX); open('ready', 'w'); time.sleep(600)"
     execution, _ = start(code)
     assert appears(tmp_path / "folder" / "ready")
-    os.kill(descendants(os.getpid())[0][0], signal.SIGKILL)
+    os.kill(own_children()[0][0], signal.SIGKILL)
     assert ended(execution) == Ending("lost", None)
     assert released(tmp_path / "folder" / "lock")
 
@@ -288,7 +302,7 @@ def test_what_cannot_be_started_is_told_without_secrets(mode: SandboxMode, tmp_p
     (tmp_path / "broken").chmod(0o755)
     with pytest.raises(ExecutionFailed, match="status 127"):
         LocalExecutor("off").start(Task("t", ["./broken"], tmp_path, tmp_path / "log", {}))
-    assert descendants(os.getpid()) == []
+    assert own_children() == []
 
 
 def test_settings_choose_the_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
