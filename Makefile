@@ -30,10 +30,8 @@ $(SETUP_DONE): requirements.lock requirements-bootstrap.lock requirements-build.
 demo: setup ## pictures, dataset, view, training, look-ups, verified reproduction: the whole path on 2 cores
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh $(ARGS)
 
-# A file's tests stay in one process: they share datasets, environments and servers that take seconds to make.
-# A process that crashes ends the session: xdist would wait for its file's other tests for ever.
 test: setup ## all tests; ARGS='-k digest' for some
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile $(ARGS)
+	@sh scripts/test.sh $(ARGS)
 
 coverage: setup ## all tests, with a table of the lines and branches they do not reach
 	@$(BIN)/coverage run -m pytest $(ARGS)

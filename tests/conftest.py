@@ -42,6 +42,16 @@ def isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
     patch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")  # or importing it asks the network for its newest version
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of two sessions (``scripts/test.sh``) this is the one with the tests marked ``forks``, or the one with the others; or all at once."""
+    session = os.environ.get("LINEAGE_TEST_SESSION")
+    if session is None:
+        return
+    kept = [item for item in items if (item.get_closest_marker("forks") is not None) == (session == "forks")]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _isolated_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """For fixtures that live longer than a test, such as a dataset made once."""

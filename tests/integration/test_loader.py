@@ -26,7 +26,10 @@ from lineage.training import DataLoader, make_deterministic
 from lineage.training.fetching import PinnedDataset
 
 ROWS = 23
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning", "ignore:.*fork:UserWarning", "ignore:.*fork:DeprecationWarning")
+pytestmark = [
+    pytest.mark.forks,
+    pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning", "ignore:.*fork:UserWarning", "ignore:.*fork:DeprecationWarning"),
+]
 
 # Stands in for a training script's own module: worker processes that are spawned must be able to import the transform.
 HELPER = """

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -29,7 +30,10 @@ from lineage.training import DataLoader, epoch_batches
 
 ROWS, BATCH, SEED = 22, 4, 7
 BATCHES = -(-ROWS // BATCH)
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning", "ignore:.*fork:UserWarning", "ignore:.*fork:DeprecationWarning")
+pytestmark = [
+    pytest.mark.forks,
+    pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning", "ignore:.*fork:UserWarning", "ignore:.*fork:DeprecationWarning"),
+]
 EVERY_WAY = pytest.mark.parametrize(("workers", "method"), [(0, None), (2, "fork"), pytest.param(2, "spawn", marks=pytest.mark.slow)])
 
 # Worker processes that are spawned must be able to import the transform.
@@ -303,9 +307,15 @@ def test_a_run_is_not_begun_with_a_rank_that_is_no_number(repository: Path, monk
         lineage.start_run()
 
 
-def reading_threads() -> list[str]:
+def reading_threads(*, wanted: bool = False) -> list[str]:
+    """Those there are, once there are some or none: nobody waits for the thread of an iteration that was left."""
     gc.collect()  # what an iteration holds is let go of
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("lineage-read-ahead")]
+    until = time.monotonic() + 20
+    while True:
+        found = [thread.name for thread in threading.enumerate() if thread.name.startswith("lineage-read-ahead")]
+        if bool(found) == wanted or time.monotonic() > until:
+            return found
+        time.sleep(0.01)
 
 
 def test_no_thread_is_left_when_an_epoch_is_over(loader: Any, helper: Any) -> None:
@@ -313,7 +323,7 @@ def test_no_thread_is_left_when_an_epoch_is_over(loader: Any, helper: Any) -> No
     whole, broken_off, broken, forgotten = loader(), loader(), loader(transform=helper.hopeless), loader()
     begun = iter(broken_off)
     next(begun)
-    assert reading_threads()
+    assert reading_threads(wanted=True)
     del begun
     assert reading_threads() == []
     list(whole)

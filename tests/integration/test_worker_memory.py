@@ -19,6 +19,7 @@ from lineage.api import process
 from lineage.training import DataLoader
 
 pytestmark = [
+    pytest.mark.forks,
     pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning", "ignore:.*fork:UserWarning", "ignore:.*fork:DeprecationWarning"),
     pytest.mark.skipif(sys.platform != "linux", reason="of glibc"),
 ]
