@@ -220,7 +220,7 @@ def _code(sha: str, commit: int) -> CodeVersion:
         snapshot_sha=sha,
         tree_sha=digest("tree", commit)[7:47],
         repository="https://git.example/team/detection",
-        root="/srv/work/detection",
+        root="/projects/detection",
     )
 
 
