@@ -17,6 +17,7 @@ import schemathesis
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
 from lineage.adapters.stores.sqlite import SqliteDatabase
@@ -174,8 +175,10 @@ def test_whatever_is_asked_the_service_does_not_fail(app: FastAPI, mode: Generat
     host = {"Host": "127.0.0.1"}
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=host)
     answered: Counter[int] = Counter()
+    operations = [found.ok() for found in schema.get_all_operations()]
+    unasked: list[str] = []
 
-    for operation in (found.ok() for found in schema.get_all_operations()):
+    for operation in operations:
         if mode is GenerationMode.NEGATIVE and not (operation.path_parameters or operation.query or operation.body or operation.headers):
             continue  # nothing about it can be wrong
 
@@ -186,6 +189,10 @@ def test_whatever_is_asked_the_service_does_not_fail(app: FastAPI, mode: Generat
             answered[response.status_code] += 1
             assert response.status_code < 500, (case.as_curl_command(), response.text)
 
-        ask()
+        try:
+            ask()
+        except Unsatisfiable:  # a path that takes any text can hardly be wrong: all that was made up turned out to be right
+            unasked.append(operation.label)
+    assert len(unasked) <= (len(operations) // 5 if mode is GenerationMode.NEGATIVE else 0), unasked
     assert answered.total() > 150, answered
     assert 400 <= max(answered) < 500
