@@ -63,7 +63,7 @@ COMPILE := env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX
 
 lock: setup ## pin the newest allowed versions again; ARGS='--upgrade-package torch' for one, ARGS=--upgrade for all
 	$(COMPILE) --all-extras $(ARGS) --output-file requirements.lock pyproject.toml
-	$(COMPILE) --extra otel --extra postgres --extra service --constraints requirements.lock --output-file requirements-service.lock pyproject.toml
+	$(COMPILE) --extra otel --extra postgres --extra service --extra sweeps --constraints requirements.lock --output-file requirements-service.lock pyproject.toml
 	$(COMPILE) --extra dvc --extra pipelines --extra postgres --extra signing --constraints requirements.lock \
 		--output-file requirements-worker.lock pyproject.toml
 	echo setuptools | $(COMPILE) --no-annotate --output-file requirements-build.lock -

@@ -20,6 +20,7 @@ from lineage.model.imported import Imported
 from lineage.model.observed import Observed
 from lineage.model.push import Push
 from lineage.model.steps import LoaderRecord, StepLogRecord
+from lineage.model.sweep import SweepTrial
 
 SCHEMA_VERSION = 1
 FindEnvironment = Callable[[str], Environment]
@@ -187,7 +188,9 @@ class Run(BaseModel):
         trackers: What other systems call this run, by system.
         notes: What could not be found out or recorded, one sentence each.
         reproduces: The run that this one was made to repeat.
+        repeats: The run whose recorded command this one runs with another seed.
         resumes: The run that this one goes on with, from a checkpoint of it.
+        sweep: The trial of a sweep that it is.
         metrics_digest: Over every metric point in order, taken when the run ended.
         reproductions: Later runs made to repeat this one.
         signatures: By whom it was signed.
@@ -236,7 +239,9 @@ class Run(BaseModel):
     notes: tuple[str, ...] = ()
     error: str | None = None
     reproduces: str | None = None
+    repeats: str | None = None
     resumes: ResumedFrom | None = None
+    sweep: SweepTrial | None = None
     metrics_digest: Digest | None = None
     reproductions: tuple[Reproduction, ...] = ()
     calibration: Calibration | None = None
