@@ -62,7 +62,6 @@ def steps_compared() -> dict[str, Any]:
 def impact() -> dict[str, Any]:
     """A picture that one run was trained on."""
     item, made = record().inputs[0], record().outputs[0]
-    view_key = f"{item.space}/{item.rows_digest.partition(':')[2]}"
     held = AffectedInput(
         run_id=record().id,
         input=0,
@@ -71,7 +70,7 @@ def impact() -> dict[str, Any]:
         commit_id=item.commit_id,
         view_id=item.view_id,
         view_name=item.view_name,
-        view_key=view_key,
+        view_key=item.view_key,
         rows=item.rows,
         rows_held=1,
         rows_read=1,
@@ -92,7 +91,7 @@ def impact() -> dict[str, Any]:
         run_id=record().id, run_name=record().name, name=made.name, digest=made.digest, is_trained_on_it=True, reproduces=None
     )
     view = CleanedView(
-        view_key=view_key,
+        view_key=item.view_key,
         view_name=item.view_name,
         uri=item.uri,
         branch=item.branch,

@@ -19,6 +19,7 @@ from lineage.lookup.runs import settle, settle_brief
 from lineage.model.dataset import normalise_uri
 from lineage.model.listing import RunBrief
 from lineage.model.run import Run, RunState
+from lineage.model.words import instant
 from lineage.ports import Ports, RunQuery
 
 MOST = 200
@@ -156,18 +157,18 @@ def _next_cursor(found: Sequence[Run | RunBrief], filters: RunFilters) -> str | 
     if len(found) <= filters.limit:
         return None
     last = found[filters.limit - 1]
-    text = f"{last.started_at.astimezone(UTC).isoformat(timespec='microseconds')} {last.id} {_mark(filters)}"
+    text = f"{instant(last.started_at)} {last.id} {_mark(filters)}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def _parse_cursor(cursor: str, mark: str) -> tuple[str, str]:
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
-        instant, run_id, its_mark = text.split(" ")
-        at = datetime.fromisoformat(instant)
+        its_time, run_id, its_mark = text.split(" ")
+        at = datetime.fromisoformat(its_time)
         if at.utcoffset() is None or not re.fullmatch(r"[0-9a-f]{32}", run_id):
             raise ValueError(text)
-        place = at.astimezone(UTC).isoformat(timespec="microseconds"), run_id
+        place = instant(at), run_id
     except (binascii.Error, ValueError, OverflowError) as error:
         raise UsageError("the cursor is not one that this service gave", hint="leave it out to begin with the newest run") from error
     if its_mark != mark:

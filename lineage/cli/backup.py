@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from lineage.cli.output import AsJson, print_json, progress_bars, say, size, when
+from lineage.cli.output import AsJson, print_json, progress_bars, say, when
 from lineage.errors import IntegrityError, UsageError
+from lineage.model.words import size_in_words
 from lineage.wiring_backup import back_up, check, restore_to
 
 _SHOWN = 10
@@ -36,7 +37,8 @@ def backup(
         manifest, new = back_up(folder, reread=reread, progress=progress)
     if as_json:
         print_json(manifest.model_dump(mode="json") | {"new_objects": new})
-    told = f"{manifest.runs} runs, {manifest.object_count} objects ({new} new), {size(manifest.object_bytes + manifest.records.size_bytes)}"
+    taken = size_in_words(manifest.object_bytes + manifest.records.size_bytes)
+    told = f"{manifest.runs} runs, {manifest.object_count} objects ({new} new), {taken}"
     say("done", f"{told}, as of {when(manifest.made_at)} UTC")
     if manifest.damaged:
         for digest in manifest.damaged[:_SHOWN]:

@@ -12,12 +12,13 @@ from typing import Annotated
 import typer
 
 from lineage.cli.look import RunName
-from lineage.cli.output import AsJson, print_json, progress_bars, say, size
+from lineage.cli.output import AsJson, print_json, progress_bars, say
 from lineage.errors import UsageError
 from lineage.lookup.runs import get_run
 from lineage.lookup.tracked import is_tracked_name
 from lineage.model.bundle import SUFFIX
 from lineage.model.run import Run
+from lineage.model.words import size_in_words
 from lineage.ports import Ports
 from lineage.reproduce.bundle import bundle_run
 from lineage.reproduce.bundle_file import BundleFile
@@ -61,7 +62,7 @@ def bundle(
     if as_json:
         print_json(asdict(made))
         return
-    say("done", f"run {found.id[:12]} in {made.objects} objects, {size(made.size_bytes)}, read back")
+    say("done", f"run {found.id[:12]} in {made.objects} objects, {size_in_words(made.size_bytes)}, read back")
     if made.wheels:
         say("done", f"{made.wheels} wheels, for {made.platform} only")
     if made.left_out:

@@ -12,11 +12,12 @@ from typing import Annotated
 
 import typer
 
-from lineage.cli.output import AsJson, print_json, progress_bars, say, size
+from lineage.cli.output import AsJson, print_json, progress_bars, say
 from lineage.errors import IntegrityError, LineageError
 from lineage.lookup.runs import find_runs
 from lineage.model.dataset import InputRecord
 from lineage.model.run import Run
+from lineage.model.words import size_in_words
 from lineage.ports import Ports, RunQuery
 from lineage.record.reindex import reindex_inputs
 from lineage.reproduce.archive import is_complete
@@ -92,7 +93,7 @@ def _environments(ports: Ports) -> list[Finding]:
         findings = [Finding("uv", "absent", error.message, error.hint)]
     kept = builder.all()
     if kept:
-        total = size(sum(item.size_bytes for item in kept))
+        total = size_in_words(sum(item.size_bytes for item in kept))
         hint = "lineage gc --environments deletes them"
         findings.append(Finding("environments", "ok", f"{len(kept)} rebuilt ({total}, most of it shared with uv's cache)", hint))
     return findings

@@ -14,13 +14,14 @@ import typer
 from pydantic import ValidationError
 
 from lineage.cli.look import RunName
-from lineage.cli.output import AsJson, log_text, print_json, say, size, table, when
+from lineage.cli.output import AsJson, log_text, print_json, say, table, when
 from lineage.cli.reproduce import EnvironmentMode
 from lineage.cli.worker import size_bytes
 from lineage.errors import AmbiguousId, NotFound, UsageError
 from lineage.lookup.runs import get_run
 from lineage.model.comparison import Verdict
 from lineage.model.materialisation import JobState, Materialisation, MaterialisationRequest
+from lineage.model.words import size_in_words
 from lineage.ports.jobs import JobQuery, JobRequests
 from lineage.wiring import wire
 from lineage.wiring_jobs import fetch_files, job_requests
@@ -216,7 +217,7 @@ def _tell(job: Materialisation, *, as_json: bool) -> None:
     lines = [f"{job.what} of run {job.run_id[:12]}: {job.state}"]
     lines += [f"verdict: {job.verdict}"] if job.verdict else []
     lines += [f"run {job.result_run_id}"] if job.result_run_id and job.verdict else []
-    lines += [f"in {job.path} ({size(job.size_bytes or 0)})"] if job.path and job.state is JobState.succeeded else []
+    lines += [f"in {job.path} ({size_in_words(job.size_bytes or 0)})"] if job.path and job.state is JobState.succeeded else []
     lines += [f"isolation: {', '.join(job.isolation)}"] if job.isolation else []
     for line in lines:
         say("done", line)

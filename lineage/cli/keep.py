@@ -12,10 +12,11 @@ import typer
 from lineage.cli import render
 from lineage.cli.bundle import open_run
 from lineage.cli.look import RunName
-from lineage.cli.output import AsJson, print_json, progress_bars, say, size
+from lineage.cli.output import AsJson, print_json, progress_bars, say
 from lineage.cli.reproduce import by_role
 from lineage.errors import IntegrityError, UsageError
 from lineage.lookup.runs import get_run
+from lineage.model.words import size_in_words
 from lineage.reproduce.archive import archive_run
 from lineage.reproduce.materialise import DEEPLAKE, materialise
 from lineage.reproduce.tidy import plan_tidying, tidy
@@ -151,15 +152,15 @@ def gc(
     if as_json:
         print_json(asdict(found) | {"unneeded_bytes": found.unneeded_bytes, "freed_bytes": freed})
         return
-    say("done", f"{found.needed} objects ({size(found.needed_bytes)}) are needed")
+    say("done", f"{found.needed} objects ({size_in_words(found.needed_bytes)}) are needed")
     if found.young:
         say("done", f"{found.young} that nothing needs are younger than an hour and stay")
-    what = f"{len(found.unneeded)} that nothing needs ({size(found.unneeded_bytes)})"
+    what = f"{len(found.unneeded)} that nothing needs ({size_in_words(found.unneeded_bytes)})"
     say("done", f"{what} would go" if plan else f"{what} deleted")
     for digest, size_bytes in found.unneeded if plan else ():
         typer.echo(f"{digest}\t{size_bytes}")
     if found.environments:
-        built = f"{len(found.environments)} rebuilt environments ({size(sum(size_bytes for _, size_bytes in found.environments))})"
+        built = f"{len(found.environments)} rebuilt environments ({size_in_words(sum(size_bytes for _, size_bytes in found.environments))})"
         say("done", f"{built} {'would go' if plan else 'deleted'}" if environments else f"{built} are kept; --environments deletes them")
     if found.workspaces:
         say("done", f"{len(found.workspaces)} workspaces of reproductions are kept in {ports.folder / 'workspaces'}; delete them yourself")

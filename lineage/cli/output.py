@@ -98,16 +98,6 @@ def when(at: datetime | None) -> str:
     return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def size(size_bytes: int) -> str:
-    """A size for people."""
-    value = float(size_bytes)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
-
-
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
     """Bars on stderr, one for each kind of work; silent when stderr is no terminal."""

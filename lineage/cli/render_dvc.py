@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lineage.cli.output import size, when
+from lineage.cli.output import when
 from lineage.model.dvc import DvcDependency, DvcRecord
 from lineage.model.push import Push
+from lineage.model.words import size_in_words
 
 _SHOWN = 20
 
@@ -28,13 +29,16 @@ def dvc_lines(item: DvcRecord | None) -> Iterator[tuple[str, str]]:
 def push_lines(items: Sequence[Push]) -> Iterator[tuple[str, str]]:
     """(heading, text) of each DVC remote that holds the run."""
     for item in items:
-        yield "pushed", f"to '{item.remote}' ({item.address}): {item.objects} objects, {size(item.size_bytes)}, at {when(item.at)} UTC"
+        yield (
+            "pushed",
+            f"to '{item.remote}' ({item.address}): {item.objects} objects, {size_in_words(item.size_bytes)}, at {when(item.at)} UTC",
+        )
 
 
 def _words(item: DvcDependency) -> str:
     if item.md5 is None:
         return f"{item.path}: not read"
     files = "" if item.files is None else f", {item.files} files"
-    held = "" if item.size_bytes is None else f", {size(item.size_bytes)}"
+    held = "" if item.size_bytes is None else f", {size_in_words(item.size_bytes)}"
     locked = "" if item.locked_md5 in (None, item.md5) else f" (dvc.lock named {item.locked_md5})"
     return f"{item.path}: md5 {item.md5}{files}{held}{locked}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lineage.cli.output import size
 from lineage.model.comparison import Change
 from lineage.model.run import Artifact, Run
+from lineage.model.words import size_in_words
 
 _LISTED = 3
 
@@ -18,7 +18,7 @@ def output_lines(outputs: Sequence[Artifact]) -> Iterator[tuple[str, str]]:
         found = [item for item in outputs if item.kind == kind]
         if len(found) <= _LISTED:
             for item in found:
-                yield "output", f"{item.name} ({item.kind}, {size(item.size_bytes)}) {item.digest}"
+                yield "output", f"{item.name} ({item.kind}, {size_in_words(item.size_bytes)}) {item.digest}"
                 yield "", item.path
                 if "source_digest" in item.details:
                     facts = item.details
@@ -26,17 +26,17 @@ def output_lines(outputs: Sequence[Artifact]) -> Iterator[tuple[str, str]]:
                     yield "", f"{facts['source_file_count']} source files, listed in {facts['source_files']}"
         else:
             names = f"{found[0].name} … {found[-1].name}"
-            yield "outputs", f"{len(found)} of kind {kind} ({size(sum(item.size_bytes for item in found))}): {names}"
+            yield "outputs", f"{len(found)} of kind {kind} ({size_in_words(sum(item.size_bytes for item in found))}): {names}"
 
 
 def file_lines(item: Run) -> Iterator[tuple[str, str]]:
     """(heading, text) of each line about files that the run used, and about how its command was observed."""
     if len(item.uses) <= _LISTED:
         for used in item.uses:
-            yield "file", f"{used.path} ({used.role}, {size(used.size_bytes)}) {used.digest}"
+            yield "file", f"{used.path} ({used.role}, {size_in_words(used.size_bytes)}) {used.digest}"
     else:
         names = f"{item.uses[0].path} … {item.uses[-1].path}"
-        yield "files", f"{len(item.uses)} used ({size(sum(used.size_bytes for used in item.uses))}): {names}"
+        yield "files", f"{len(item.uses)} used ({size_in_words(sum(used.size_bytes for used in item.uses))}): {names}"
     if item.observed is not None and item.observed.read:
         names = ", ".join(item.observed.read[:_LISTED]) + (" …" if len(item.observed.read) > _LISTED else "")
         yield "files", f"{len(item.observed.read) + item.observed.read_more} read from the code's folder: {names}"

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from lineage.cli.output import AsJson, print_json, progress_bars, say, size
+from lineage.cli.output import AsJson, print_json, progress_bars, say
 from lineage.errors import Conflict, NotFound, UsageError
 from lineage.lookup.runs import find_runs, get_run
 from lineage.model.run import Run, RunState
+from lineage.model.words import size_in_words
 from lineage.ports import Ports, RunQuery
 from lineage.reproduce.transfer import PushedRun, dvc_file, pull_run, push_run
 from lineage.wiring import remote, wire
@@ -63,7 +64,7 @@ def push(
         print_json({"runs": [_told(item) for item in done], "dvc_file": None if written is None else str(written)})
         return
     for item in done:
-        there = f"{item.push.objects} objects ({size(item.push.size_bytes)}) of run {item.run_id[:12]} are in '{item.push.remote}'"
+        there = f"{item.push.objects} objects ({size_in_words(item.push.size_bytes)}) of run {item.run_id[:12]} are in '{item.push.remote}'"
         say("done", f"{there}, {item.sent} of them new")
         if item.not_here:
             say("warning", f"{len(item.not_here)} objects that the record leads to are not in this store")
@@ -99,7 +100,7 @@ def pull(
         print_json({"runs": [{name: getattr(item, name) for name in item.__slots__} for item in done]})
         return
     for item in done:
-        say("done", f"run {item.run_id[:12]}: {item.fetched} of {item.objects} objects fetched ({size(item.fetched_bytes)})")
+        say("done", f"run {item.run_id[:12]}: {item.fetched} of {item.objects} objects fetched ({size_in_words(item.fetched_bytes)})")
 
 
 def _chosen(ports: Ports, names: list[str] | None, every: bool) -> list[Run]:

@@ -15,6 +15,7 @@ from lineage.lookup.runs import find_briefs, find_runs
 from lineage.model.dataset import InputRecord, normalise_uri
 from lineage.model.digest import digest_of_file, looks_like_digest
 from lineage.model.run import Run
+from lineage.model.words import instant
 from lineage.ports import Liveness, ObjectStore, RowIndex, RunQuery, RunStore, Sighting
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def exposures_of_version(runs: RunStore, liveness: Liveness, dataset_id: str, co
 def _exposures(runs: Iterable[Run | RunBrief], fits: Callable[[InputRecord | InputBrief], bool]) -> list[Exposure]:
     found = []
     for run in runs:
-        started_at = run.started_at.isoformat(timespec="microseconds")
+        started_at = instant(run.started_at)
         facts = (run.id, run.name, run.project, run.job_type, run.state.value, started_at)
         models = tuple((output.name, output.digest) for output in run.outputs if output.kind == "model")
         inputs: Sequence[InputRecord | InputBrief] = run.inputs

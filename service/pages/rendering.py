@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lineage.lookup.diff import dotted
+from lineage.model.words import size_in_words
 from service import charts
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -49,7 +49,7 @@ def _templates() -> Environment:
         "number": lambda value: charts.number(value) if isinstance(value, float) else str(value),
         "percent": percent,
         "short": short,
-        "size": size,
+        "size": size_in_words,
         "urlencoded": lambda values: urlencode(values, doseq=True),
         "when": when,
     }
@@ -72,14 +72,6 @@ def duration(duration_s: float) -> str:
     minutes, seconds = divmod(round(duration_s), 60)
     hours, minutes_left = divmod(minutes, 60)
     return f"{hours} h {minutes_left:02} min" if hours else f"{minutes} min {seconds:02} s"
-
-
-def size(size_bytes: int) -> str:
-    """A size for people, in binary units."""
-    if size_bytes < 1024:
-        return f"{size_bytes} B"
-    power = min(4, int(math.log2(size_bytes) // 10))
-    return f"{size_bytes / 1024**power:.1f} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"
 
 
 def percent(part: int, whole: int) -> str:

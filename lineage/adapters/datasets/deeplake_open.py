@@ -15,6 +15,7 @@ from lineage.errors import Conflict, InvalidQuery, LineageError, NotFound, Unava
 from lineage.model.dataset import DatasetVersion, local_path
 from lineage.model.secrets import redact_text
 from lineage.model.source import Column
+from lineage.model.words import first_line
 
 UNCOMMITTED = "9999999999vzzzzzzzz"
 """What Deep Lake gives as version of a handle with changes that were not committed."""
@@ -80,7 +81,7 @@ def _is_deeplakes(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return redact_text((str(error).strip() or type(error).__name__).splitlines()[0])
+    return redact_text(first_line(error))
 
 
 def _not_permitted(uri: str, error: Exception) -> Unavailable | None:

@@ -38,6 +38,7 @@ from lineage.errors import IntegrityError, LineageError, NotFound, Unavailable, 
 from lineage.model.dataset import DatasetVersion, LogManifest, View
 from lineage.model.digest import digest_of_json
 from lineage.model.source import Column
+from lineage.model.words import first_line
 from lineage.ports import DatasetWriter, KnownVersion
 
 _VERSION = metadata.version("dvc")
@@ -157,7 +158,7 @@ def local_outputs(root: Path) -> tuple[str, ...]:
         with Repo(str(root)) as repo:
             return tuple(sorted(out.fs_path for out in repo.index.outs if out.protocol == "local" and out.hash_info))
     except (DvcException, SCMError) as error:
-        raise Unavailable(f"DVC could not read {root}: {_first_line(error)}") from error
+        raise Unavailable(f"DVC could not read {root}: {first_line(error)}") from error
 
 
 def _version(place: Place, branch: str, sha: str, rows: int) -> DatasetVersion:
@@ -182,7 +183,7 @@ def _repo_at(place: Place, sha: str) -> Iterator[Any]:
     except NotDvcRepoError as error:
         raise _not_tracked(place, sha) from error
     except (DvcException, SCMError, ObjectFormatError) as error:
-        raise Unavailable(f"DVC could not read {place.uri} at {sha[:12]}: {_first_line(error)}") from error
+        raise Unavailable(f"DVC could not read {place.uri} at {sha[:12]}: {first_line(error)}") from error
 
 
 def _output(repo: Any, path: str) -> Any:
@@ -252,7 +253,7 @@ def _refuse_uncommitted(place: Place, sha: str) -> None:
             if out.exists and out.changed_checksum():
                 raise uncommitted(place, "run `dvc commit` and commit to git, or name a git revision as commit_id")
     except (DvcException, SCMError) as error:
-        raise Unavailable(f"DVC could not read {place.dvc_root}: {_first_line(error)}") from error
+        raise Unavailable(f"DVC could not read {place.dvc_root}: {first_line(error)}") from error
 
 
 def _content(place: Place, sha: str, files: Sequence[TrackedFile]) -> Callable[[int], bytes]:
@@ -301,7 +302,7 @@ def _remote_errors(place: Place, sha: str, what: str) -> Iterator[None]:
             hint="`dvc fetch --all-commits` brings it from a remote that has it; `dvc gc` removes what no kept revision names",
         ) from error
     except Exception as error:  # every kind of remote has errors of its own
-        raise Unavailable(f"DVC could not fetch {what} of {place.uri}: {type(error).__name__}: {_first_line(error)}") from error
+        raise Unavailable(f"DVC could not fetch {what} of {place.uri}: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _looks(file: TrackedFile) -> tuple[int, int] | tuple[()]:
@@ -316,7 +317,3 @@ def _not_tracked(place: Place, sha: str) -> NotFound:
     return NotFound(
         "dataset", place.uri, detail=f"DVC tracks no such output at revision {sha[:12]}", hint="name another revision as commit_id"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

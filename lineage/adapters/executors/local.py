@@ -18,6 +18,7 @@ from lineage.adapters.executors.local_keeper import PACE_S, Orders
 from lineage.adapters.executors.local_log import open_log
 from lineage.errors import ExecutionFailed
 from lineage.model.secrets import redact_command
+from lineage.model.words import size_in_words
 from lineage.ports.executor import Ending, Limits, Task
 
 SandboxMode = Literal["require", "auto", "off"]
@@ -215,14 +216,10 @@ def _limits(limits: Limits) -> list[str]:
     if limits.seconds is not None:
         words.append(f"time {limits.seconds:g} s")
     if limits.memory_bytes is not None:
-        words.append(f"memory {_size(limits.memory_bytes)}, measured every {PACE_S:g} s")
+        words.append(f"memory {size_in_words(limits.memory_bytes)}, measured every {PACE_S:g} s")
     if limits.disk_bytes is not None:
-        words.append(f"disk {_size(limits.disk_bytes)}, measured every second")
+        words.append(f"disk {size_in_words(limits.disk_bytes)}, measured every second")
     return words
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 2**20:.1f} MiB" if size_bytes < 2**30 else f"{size_bytes / 2**30:.1f} GiB"
 
 
 def _failed(task: Task, why: str) -> ExecutionFailed:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from lineage.adapters.stores.briefs import instant
 from lineage.adapters.stores.database import Database
 from lineage.adapters.stores.schema import MIGRATIONS
 from lineage.errors import Conflict, NotFound, Unavailable
 from lineage.model.access import AccessToken, AuditEntry, Scope
+from lineage.model.words import instant
 
 _TOKEN = "id, name, scopes, digest, created_at, expires_at, revoked_at"
 

@@ -7,7 +7,6 @@ tables takes 45 ms of processor time, reading and parsing one JSON text for each
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
@@ -15,12 +14,8 @@ from pydantic_core import from_json, to_json
 
 from lineage.adapters.stores.database import Execute
 from lineage.model.run import Run
+from lineage.model.words import instant
 from lineage.ports import Sighting
-
-
-def instant(at: datetime) -> str:
-    """A time as the tables spell it: of fixed width, so that text order is time order."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def briefs(run: Run) -> list[str]:

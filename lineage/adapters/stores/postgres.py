@@ -14,6 +14,7 @@ import psycopg
 from lineage.adapters.stores.connections import Connections
 from lineage.adapters.stores.database import Database, Execute
 from lineage.errors import NoSpace, Unavailable, UsageError
+from lineage.model.words import first_line
 from lineage.ports.progress import Progress
 
 _ROWS_AT_ONCE = 2_000
@@ -73,7 +74,7 @@ class PostgresDatabase(Database):
             yield
         except psycopg.errors.ProgramLimitExceeded as error:  # trying it again would change nothing
             raise UsageError(
-                f"the store {self.location} cannot keep a text: {_first_line(error)}",
+                f"the store {self.location} cannot keep a text: {first_line(error)}",
                 hint="shorten it: names and addresses that can be looked up have a few thousand letters at most",
             ) from error
         except psycopg.Error as error:
@@ -82,7 +83,7 @@ class PostgresDatabase(Database):
             if isinstance(error, psycopg.errors.DiskFull):
                 raise NoSpace(f"the store {self.location} has no room left", hint="make room on the server's disk") from error
             raise Unavailable(
-                f"the store {self.location} cannot be used: {_first_line(error)}", hint="check LINEAGE_STORE and the server"
+                f"the store {self.location} cannot be used: {first_line(error)}", hint="check LINEAGE_STORE and the server"
             ) from error
 
     def connection(self) -> psycopg.Connection[tuple[Any, ...]]:
@@ -136,7 +137,3 @@ def _execute_on(connection: psycopg.Connection[tuple[Any, ...]]) -> Execute:
 def _without_nul(value: Any) -> Any:
     # PostgreSQL keeps no NUL in a text. Records and events have it escaped, as JSON does; what is left are names that runs are found by.
     return value.replace("\0", "\ufffd") if type(value) is str and "\0" in value else value
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from lineage.adapters.stores.backup import objects_in, read_backup
 from lineage.adapters.stores.backup_tables import finish_file, load_file, refuse_filled
-from lineage.adapters.stores.briefs import instant
 from lineage.adapters.stores.continuing import ContinuingRunStore
 from lineage.adapters.stores.database import Database
 from lineage.adapters.stores.sqlite import SqliteDatabase
@@ -21,6 +20,7 @@ from lineage.errors import Conflict, IntegrityError, LineageError, NotFound, Una
 from lineage.model.backup import Manifest
 from lineage.model.event import replay
 from lineage.model.run import RunState
+from lineage.model.words import instant
 from lineage.ports import ObjectStore, Progress, no_progress
 
 _SHOWN = 3

@@ -9,7 +9,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from lineage.adapters.stores.briefs import instant
+from lineage.model.words import instant
 from lineage.ports import RunQuery
 
 

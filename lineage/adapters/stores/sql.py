@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from lineage.adapters.stores.briefs import briefs, instant
+from lineage.adapters.stores.briefs import briefs
 from lineage.adapters.stores.database import Database, Execute
 from lineage.adapters.stores.environments import Environments
 from lineage.adapters.stores.run_briefs import run_brief, write_code_names
@@ -20,6 +20,7 @@ from lineage.model.environment import Environment
 from lineage.model.event import Event, Started, apply, chain_digest, fold
 from lineage.model.metrics import StoredPoint, digest_of_points, stored_points
 from lineage.model.run import MetricPoint, Run
+from lineage.model.words import instant
 from lineage.ports import RunQuery
 
 if TYPE_CHECKING:
