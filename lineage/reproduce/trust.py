@@ -33,7 +33,7 @@ def check_trust(ports: Ports, run: Run, *, is_vouched: bool = False) -> list[Ing
         return [Ingredient(name="trust", status="ready", severity=severity, recorded=recorded, found=best.words, detail=detail)]
     found = "unsigned" if not checks else "; ".join(check.words for check in wrong or checks)
     if is_vouched and not wrong:
-        detail = ("its command is executed because you said so",)
+        detail = ("whoever said --yes answers for its command",)
         return [Ingredient(name="trust", status="different", severity="note", recorded=recorded, found=found, detail=detail)]
     why = f"{found}: nobody whom this account trusts answers for what it executes" if not wrong else f"{found}: it is not what was signed"
     return [

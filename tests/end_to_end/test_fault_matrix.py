@@ -918,7 +918,7 @@ CASES = (
     Case("training", "such a file, from the sixth step on", write("factor", "1.001"), "diverged", ("at step 5, phase loss",), "steps"),
     Case("training", "the disk full when it is repeated", of("fails", write("full", "")), "inconclusive", ("status 1: no space left",)),
     Case("training", "the run killed in the middle", of("killed", expect=-9), "inconclusive", ("the original ended as aborted",)),
-    Case("bundle", "store, repository and data deleted", bundled(as_it_was, "--yes"), "identical", ("because you said so",)),
+    Case("bundle", "store, repository and data deleted", bundled(as_it_was, "--yes"), "identical", ("whoever said --yes",)),
     Case("bundle", "not signed", bundled(as_it_was), "blocked", ("unsigned: nobody whom this account trusts",)),
     Case("bundle", "signed by a key that is trusted", signed_bundle, "identical", ("signed by 'default'",)),
     Case("bundle", "one bit flipped", bundled(flipped), "refused", ("run.lineage",)),
