@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import multiprocessing.util
 import os
 import pickle
 import tempfile
@@ -250,6 +251,7 @@ def test_workers_that_are_fresh_interpreters_share_one_copy(
     files: list[Any] = []
     original = tempfile.TemporaryFile
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda: files.append(original()) or files[-1])
+    multiprocessing.util.get_temp_dir()  # asked once for each process; names of the fork server's sockets there must be short
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
