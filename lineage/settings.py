@@ -39,6 +39,17 @@ def _patience_s() -> float:
     return seconds
 
 
+def _system_s() -> float:
+    text = os.environ.get("LINEAGE_SYSTEM_SECONDS") or "15"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e6:
+        raise UsageError(f"LINEAGE_SYSTEM_SECONDS is '{text}'", hint="give seconds, for example 15; 0 for no samples")
+    return seconds
+
+
 SandboxMode = Literal["require", "auto", "off"]
 
 
@@ -53,6 +64,10 @@ def _sandbox() -> SandboxMode:
 
 def _token() -> str | None:
     return os.environ.get("LINEAGE_TOKEN") or None
+
+
+def _sweeps() -> str | None:
+    return os.environ.get("LINEAGE_SWEEPS") or None
 
 
 def _signing_key() -> str:
@@ -72,6 +87,8 @@ class Settings:
         patience_s: ``LINEAGE_WAIT``: seconds that the end of a run waits for a tracker's server (15).
         token: ``LINEAGE_TOKEN``: bearer token for a service. Never on a command line, never printed.
         sandbox: ``LINEAGE_SANDBOX``: whether a worker's commands need a sandbox: ``require``, ``auto`` (where the host has one), ``off``.
+        system_s: ``LINEAGE_SYSTEM_SECONDS``: seconds between samples of what the machine and a run's processes use (15); 0 for none.
+        sweeps: ``LINEAGE_SWEEPS``: where sweeps are kept: a file, one that ends in ``.journal``, or ``postgresql://…`` (the store's place).
         cache: ``LINEAGE_CACHE``: what is known of installed packages on this machine, whatever the store (the user's cache folder).
     """
 
@@ -82,8 +99,10 @@ class Settings:
     sign: str = field(default_factory=_signing_key)
     cache: Path = field(default_factory=_cache_folder)
     patience_s: float = field(default_factory=_patience_s)
+    system_s: float = field(default_factory=_system_s)
     token: str | None = field(default_factory=_token, repr=False)
     sandbox: SandboxMode = field(default_factory=_sandbox)
+    sweeps: str | None = field(default_factory=_sweeps, repr=False)
 
 
 def load_settings(start: Path | None = None, store: str | None = None) -> Settings:

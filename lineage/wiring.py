@@ -47,6 +47,7 @@ from lineage.ports import (
 )
 from lineage.record.steps import leavings
 from lineage.settings import Settings, load_settings
+from lineage.wiring_usage import usage
 
 if TYPE_CHECKING:
     from lineage.adapters.stores.access import SqlAccessStore
@@ -73,7 +74,7 @@ def wire(settings: Settings | None = None, *, builds_packages: bool = True) -> P
     objects: ObjectStore = FolderObjectStore(folder / "objects")
     probe = LocalEnvironmentProbe(settings.cache)
     if is_new:
-        _keep_out_of_git(folder)
+        keep_out_of_git(folder)
     liveness = FileLiveness(folder / "locks", functools.partial(leavings, folder, objects))
     local = ContinuingRunStore(database)
     runs: RunStore = local
@@ -97,6 +98,7 @@ def wire(settings: Settings | None = None, *, builds_packages: bool = True) -> P
         event_files=_event_files,
         keys=keyring(settings),
         folder=folder,
+        usage=usage(settings.system_s),
     )
 
 
@@ -202,12 +204,10 @@ def past_runs(name: str) -> PastRuns:
         MissingExtra: Its package is not installed.
         UsageError: There is no such system.
     """
-    if name == "tensorboard":
-        files: PastRuns = _load("lineage.adapters.trackers.tensorboard_past", "tensorboard", "tensorboard").TensorboardPastRuns()
-        return files
-    if name != "wandb":
+    if name not in ("tensorboard", "wandb"):
         raise UsageError(f"no runs can be read from '{name}'", hint="known: wandb, tensorboard")
-    made: PastRuns = _load("lineage.adapters.trackers.wandb_past", "wandb", "wandb").WandbPastRuns()
+    adapter = _load(f"lineage.adapters.trackers.{name}_past", name, name)
+    made: PastRuns = adapter.TensorboardPastRuns() if name == "tensorboard" else adapter.WandbPastRuns()
     return made
 
 
@@ -359,9 +359,8 @@ def _load(module: str, package: str, extra: str) -> Any:
     return importlib.import_module(module)
 
 
-def _keep_out_of_git(folder: Path) -> None:
-    # A store inside a repository must not show up as untracked files, least of all in the snapshot of the next run.
-    # Only in a folder made here: in one of the user's it would hide their files.
+def keep_out_of_git(folder: Path) -> None:
+    """Make a store's folder, so that it is no part of a run's code. Only for a new one: in one of the user's it would hide their files."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n", encoding="utf-8")
 
