@@ -15,13 +15,17 @@ from lineage.lookup.data import rows_of as _rows_of
 from lineage.lookup.filters import make_query
 from lineage.lookup.models import ModelUse, models_of_dataset, models_with, occurrences_of
 from lineage.model.dataset import InputRecord, normalise_uri
+from lineage.model.metrics import is_sample, logged
 from lineage.model.run import MetricPoint, Run, RunState
 from lineage.ports import Progress, no_progress
 
 if TYPE_CHECKING:
     from lineage.model.difference import Difference
     from lineage.model.findings import ImpactReport, LeakReport
+    from lineage.model.group import Group
     from lineage.model.steps import StepsCompared
+    from lineage.model.sweep import Goal
+    from lineage.model.sweep_findings import SweepReport
 
 
 def get(run: str) -> Run:
@@ -101,17 +105,20 @@ def runs(
     return lookup.find_runs(ports.runs, ports.liveness, query)
 
 
-def metrics(run: str) -> list[MetricPoint]:
+def metrics(run: str, *, system: bool = False) -> list[MetricPoint]:
     """Every metric point of a run, in the order of the calls.
 
     Args:
         run: Id or unique prefix.
+        system: The samples of what its machine and processes used instead (names that begin with ``system/``); their step is the number
+            of seconds since the run began.
 
     Raises:
         NotFound: There is no such run.
     """
     ports = ports_of_process()
-    return ports.runs.metrics(lookup.get_run(ports.runs, ports.liveness, run).id)
+    points = ports.runs.metrics(lookup.get_run(ports.runs, ports.liveness, run).id)
+    return [point for point in points if is_sample(point)] if system else logged(points)
 
 
 def trained_on(model: str | Path, *, inherited: bool = False) -> list[InputRecord]:
@@ -174,6 +181,70 @@ def rows_of(run: str, role: str | None = None) -> Iterator[dict[str, Any]]:
     """
     ports = ports_of_process()
     return _rows_of(ports.objects, lookup.get_run(ports.runs, ports.liveness, run), role)
+
+
+def group(
+    name: str,
+    project: str | None = None,
+    *,
+    metrics: Sequence[str] = (),
+    axis: str | None = None,
+    machine: bool = False,
+    points: int | None = None,
+) -> Group:
+    """A group of runs: mean, standard deviation of the sample, least and greatest of each metric, per step and at the end.
+
+    Also what differs between its runs: data, code, configuration, seed, weights, environment, machine. Runs that failed, were broken off,
+    or reproduce another run do not count. Nothing is interpolated: ``n`` says how many runs have a value.
+
+    Args:
+        name: Of the group.
+        project: Of its runs; needed where several projects have a group of this name.
+        metrics: Only these; every one without them.
+        axis: A metric that takes the step's place, such as ``epoch``; else what ``define_metric`` said.
+        machine: Also metrics of the machine (``system/…``, ``timing/…``).
+        points: At most about so many steps of each metric, for drawing; all of them without it.
+
+    Raises:
+        NotFound: There is no such group, or no run of it has a metric that is asked for.
+        UsageError: Several projects have a group of this name.
+    """
+    from lineage.lookup.groups import group_of  # statistics take more modules than recording
+
+    return group_of(ports_of_process(), name, project=project, metrics=metrics, axis=axis, machine=machine, points=points)
+
+
+def importance(
+    sweep_or_group: str,
+    metric: str | None = None,
+    *,
+    goal: Goal | None = None,
+    project: str | None = None,
+    with_stopped: bool = False,
+) -> SweepReport:
+    """The trials of a sweep, or the runs of a plain group, with the best one, and which parameter mattered.
+
+    Args:
+        sweep_or_group: Id of a sweep or how one begins, or name of a group; its parameters are the fields of the configuration that differ.
+        metric: What it is about; a sweep's own without it.
+        goal: ``minimize`` or ``maximize``; what the sweep or the metric's name says without it.
+        project: Of a group, when several projects have one of this name.
+        with_stopped: Count trials that were stopped early, too, by their last value.
+
+    Returns:
+        A report whose ``importance`` is ``None`` where nothing can be said, under 20 complete trials for example; ``refused`` says why.
+
+    Raises:
+        NotFound: No run belongs to it.
+        UsageError: A plain group without a metric, or one that several projects have.
+        MissingExtra: The extra ``sweeps`` is not installed.
+    """
+    from lineage.lookup.importance import report_of  # measuring takes more modules than recording
+    from lineage.lookup.sweeps import sweep_or_group as find
+    from lineage.wiring_importance import importance_meter
+
+    view = find(ports_of_process(), sweep_or_group, metric=metric, goal=goal, project=project)
+    return report_of(view, importance_meter(), with_stopped=with_stopped)
 
 
 def diff(a: str | Path, b: str | Path, *, rows: int = 20, role: str | None = None) -> Difference:

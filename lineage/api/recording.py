@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lineage.api.process import wired
 from lineage.record.live import LiveRun
+from lineage.record.rehearsing import place_for_rehearsal, repeats_one_of_several
 from lineage.record.start import start_run as _start_run
 from lineage.settings import load_settings
 
@@ -50,8 +52,9 @@ def start_run(
     settings = load_settings()
     if trackers is None:
         trackers = ("wandb",) if getattr(sys.modules.get("wandb"), "run", None) is not None else ()
-    return _start_run(
-        wired(settings),
+    aside = place_for_rehearsal()
+    live = _start_run(
+        wired(settings if aside is None else replace(settings, store=str(aside), folder=aside)),
         project=project,
         default_project=settings.project,
         job_type=job_type,
@@ -64,3 +67,5 @@ def start_run(
         resume=resume,
         allow_changed=allow_changed,
     )
+    repeats_one_of_several(live)
+    return live

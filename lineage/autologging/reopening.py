@@ -38,7 +38,8 @@ def stand_in(url: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> 
     if reproducing is None:
         return None
     address, _, branch = url.rpartition("@") if "@" in url.rpartition("/")[2] else (url, "", "")
-    items = [item for item in reproducing.original.inputs if item.uri in _addresses(address, reproducing)]
+    known = _addresses(address, ports, reproducing)
+    items = [item for item in reproducing.original.inputs if item.uri in known]
     items = [item for item in items if not branch or item.branch == branch]
     if not items or any(output.path == items[0].uri and output.kind == "dataset" for output in reproducing.original.outputs):
         return None
@@ -57,11 +58,12 @@ def _known() -> tuple[Ports, Reproducing | None]:
     return ports, from_environment(ports.runs)
 
 
-def _addresses(address: str, reproducing: Reproducing) -> set[str]:
+def _addresses(address: str, ports: Ports, reproducing: Reproducing) -> set[str]:
     from lineage.errors import UsageError
     from lineage.model.dataset import normalise_uri
+    from lineage.record.reproducing import first_of
 
-    original = reproducing.original
+    original = first_of(ports.runs, reproducing.original)
     folder = Path(original.code.root if original.code is not None else "/", original.working_directory)
     try:
         # A reproduction works elsewhere: a relative address means the folder of the original.

@@ -24,8 +24,8 @@ def curves(name: str, a: Series, b: Series, extent: Sequence[int] = ()) -> str |
     if max(sum(math.isfinite(value) for _, value in series) for series in (a, b)) < 2:
         return None
     steps, values = [*(step for step, _ in finite), *extent], [value for _, value in finite]
-    x = _scale(min(steps), max(steps), _LEFT, _RIGHT)
-    y = _scale(min(values), max(values), _BOTTOM, _TOP)
+    x = scale(min(steps), max(steps), _LEFT, _RIGHT)
+    y = scale(min(values), max(values), _BOTTOM, _TOP)
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(_words(name, a, b))}">']
     for value, at in ((max(values), _TOP), (min(values), _BOTTOM)):
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_RIGHT}" y1="{at}" y2="{at}"/>')
@@ -39,7 +39,7 @@ def curves(name: str, a: Series, b: Series, extent: Sequence[int] = ()) -> str |
     return "".join([*parts, "</svg>"])
 
 
-def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+def scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
     """Where a value is drawn. Halves: the extent of two huge values of opposite signs is no finite number."""
     extent = high / 2 - low / 2
     per_half = (end - start) / extent if extent > 0 else 0.0

@@ -11,10 +11,12 @@ from html import escape
 from typing import Any
 
 from lineage.cli.curves import curves
+from lineage.cli.render_outputs import few_media
 from lineage.errors import LineageError
 from lineage.lookup.diff_causes import counts, row_name, shown
 from lineage.lookup.diff_details import open_input
 from lineage.model.difference import DataDifference, DataSide, Difference, ObjectChange, RowChange, ValueChange
+from lineage.model.metrics import SYSTEM
 from lineage.model.picture_size import picture_size
 from lineage.model.run import MetricPoint, Run
 from lineage.ports import Ports
@@ -80,7 +82,7 @@ def difference_page(item: Difference, metrics_a: Sequence[MetricPoint], metrics_
         ("Base weights", item.base_weights),
         ("Files read", item.files_read),
         ("Environment and machine", environment),
-        ("Other results", [*item.results.summary, *item.results.outputs]),
+        ("Other results", [*item.results.summary, *few_media(item.results.outputs)]),
     ):
         parts += _section(heading, _values(changes))
     parts += _section("Not compared", "".join(f"<p>{escape(line)}</p>" for line in item.not_compared))
@@ -185,7 +187,7 @@ def _rectangle(box: tuple[float, ...], which: str, words: str, *, has_corners: b
 
 
 def _metrics(a: Sequence[MetricPoint], b: Sequence[MetricPoint]) -> Iterator[str]:
-    names = sorted({name for point in (*a, *b) for name in point.values})
+    names = sorted({name for point in (*a, *b) for name in point.values if not name.startswith(SYSTEM)})
     drawn = []
     for name in names:
         ours, theirs = ([(point.step, point.values[name]) for point in points if name in point.values] for points in (a, b))

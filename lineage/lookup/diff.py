@@ -13,6 +13,7 @@ from lineage.lookup.results import changed_values, compare_results
 from lineage.lookup.steps import compare_steps
 from lineage.model.code import CodeVersion
 from lineage.model.difference import CodeDifference, DataDifference, Difference, FileChange, RunSide, ValueChange
+from lineage.model.metrics import is_sample, logged
 from lineage.model.observed import READ
 from lineage.model.run import MetricPoint, Run
 from lineage.ports import Ports, Progress, SourceControl, no_progress
@@ -88,18 +89,20 @@ def _code(source: SourceControl | None, run_a: Run, run_b: Run) -> CodeDifferenc
         is_loose = a is b is None and run_a.loaded is not None and run_b.loaded is not None
         if is_loose:
             return CodeDifference(is_same=not loaded, a=None, b=None, files=loaded)
-        return CodeDifference(is_same=False, a=_short(a), b=_short(b), files=None, reason="no code was recorded")
+        return CodeDifference(is_same=False, a=code_in_short(a), b=code_in_short(b), files=None, reason="no code was recorded")
     if a.content == b.content:
-        return CodeDifference(is_same=not loaded, a=_short(a), b=_short(b), files=loaded)
+        return CodeDifference(is_same=not loaded, a=code_in_short(a), b=code_in_short(b), files=loaded)
     if source is None:
-        return CodeDifference(is_same=False, a=_short(a), b=_short(b), files=None, reason=_NOT_OPENED)
+        return CodeDifference(is_same=False, a=code_in_short(a), b=code_in_short(b), files=None, reason=_NOT_OPENED)
     reason: str | None
     try:
         files = source.changed_files(a, b)
         reason = None if files is not None else source.has(a) or source.has(b)
     except LineageError as error:
         files, reason = None, error.message
-    return CodeDifference(is_same=False, a=_short(a), b=_short(b), files=None if files is None else (*files, *loaded), reason=reason)
+    return CodeDifference(
+        is_same=False, a=code_in_short(a), b=code_in_short(b), files=None if files is None else (*files, *loaded), reason=reason
+    )
 
 
 def _loaded(a: Run, b: Run) -> tuple[FileChange, ...]:
@@ -112,7 +115,8 @@ def _loaded(a: Run, b: Run) -> tuple[FileChange, ...]:
     )
 
 
-def _short(code: CodeVersion | None) -> str | None:
+def code_in_short(code: CodeVersion | None) -> str | None:
+    """A snapshot's commit, and whether it holds more than that; ``None`` without one."""
     return None if code is None else f"{(code.git_sha or code.snapshot_sha)[:10]}{' + uncommitted changes' if code.is_dirty else ''}"
 
 
@@ -145,12 +149,16 @@ def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _used_files(a: Run, b: Run) -> tuple[tuple[ValueChange, ...], tuple[ValueChange, ...]]:
     """Base weights by role, several files of one role in the order of their use; and by path those that were seen to be read."""
-    found = [
-        {_numbered(run, i): item.digest for i, item in enumerate(run.uses) if (item.role == READ) is is_read}
-        for is_read in (False, True)
-        for run in (a, b)
-    ]
-    return changed_values(found[0], found[1]), changed_values(found[2], found[3])
+    ours, theirs = used_files(a), used_files(b)
+    return changed_values(ours[0], theirs[0]), changed_values(ours[1], theirs[1])
+
+
+def used_files(run: Run) -> tuple[dict[str, str], dict[str, str]]:
+    """Digests of the files that a run started from, by role, and of those that it was seen to read, by path."""
+    weights, read = (
+        {_numbered(run, i): item.digest for i, item in enumerate(run.uses) if (item.role == READ) is is_read} for is_read in (False, True)
+    )
+    return weights, read
 
 
 def _numbered(run: Run, index: int) -> str:
@@ -175,6 +183,8 @@ def _not_compared(
             yield f"code of {which}: what its snapshot does not hold ({', '.join(run.code.left_out[:3])})"
         if not run.inputs:
             yield f"data of {which}: no input was recorded"
-    skipped = sorted({name for point in points for name in point.values if name.startswith(NOT_COMPARED)})
+    skipped = sorted({name for point in logged(points) for name in point.values if name.startswith(NOT_COMPARED)})
     if skipped:
         yield f"metrics that depend on speed: {', '.join(skipped)}"
+    if any(map(is_sample, points)):
+        yield "what the machine did meanwhile (metrics system/…)"

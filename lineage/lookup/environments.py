@@ -9,7 +9,17 @@ from lineage.model.environment import Environment
 if TYPE_CHECKING:
     from lineage.model.difference import EnvironmentDifference, ValueChange
 
-_FIRST = ("torch", "torchvision", "torchaudio", "numpy", "albumentations", "opencv-python-headless", "opencv-python", "pillow", "deeplake")
+FIRST_PACKAGES = (
+    "torch",
+    "torchvision",
+    "torchaudio",
+    "numpy",
+    "albumentations",
+    "opencv-python-headless",
+    "opencv-python",
+    "pillow",
+    "deeplake",
+)
 """Packages that compute or decode: a change in them changes numbers more often than one elsewhere."""
 
 
@@ -41,7 +51,7 @@ def compare_environments(a: Environment | None, b: Environment | None) -> Enviro
 def changed_packages(a: Environment, b: Environment) -> list[str]:
     """Names of packages that differ; two editable installs do not: their code counts with the code."""
     names = [name for name in a.packages.keys() | b.packages.keys() if not _same_package(a, b, name)]
-    return sorted(names, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
+    return sorted(names, key=lambda name: (FIRST_PACKAGES.index(name) if name in FIRST_PACKAGES else len(FIRST_PACKAGES), name))
 
 
 def package_change(a: Environment, b: Environment, name: str) -> str:

@@ -40,7 +40,7 @@ class DvcStage:
         self._pid = os.getpid()
         self._reading: StageReading | None = None
         self._known: DvcRecord | None = None
-        if not keeps or run.reproduces is not None or is_secondary():
+        if not keeps or run.reproduces is not None or run.repeats is not None or is_secondary():
             return
         top = Path.cwd() if run.code is None else Path(run.code.root)
         self._folder = Path(top, run.working_directory)

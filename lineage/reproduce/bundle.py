@@ -18,10 +18,12 @@ from lineage.model.digest import digest_of_file
 from lineage.model.event import replay
 from lineage.model.run import MetricPoint, Run, RunState
 from lineage.ports import Ports, Progress, no_progress
+from lineage.record.reproducing import first_of
 from lineage.reproduce.archive import archive_run
 from lineage.reproduce.bundle_file import BundleFile, write_bundle_file
 from lineage.reproduce.bundle_needs import Record, environment_of, needed_objects
 from lineage.reproduce.bundle_wheels import PackedWheels, packed_wheels
+from lineage.reproduce.files import in_users_folder
 from lineage.reproduce.plan import check_record
 
 
@@ -122,6 +124,7 @@ def _data(ports: Ports, run: Run, problems: list[str], progress: Progress) -> No
 
 def _base_weights(ports: Ports, run: Run) -> None:
     # Files that it started from may be kept nowhere but where they were read.
+    run = in_users_folder(ports.runs, run)
     for used in run.uses:
         there = (Path() if run.code is None else Path(run.code.root)) / used.path
         if not ports.objects.has(used.digest) and there.is_file() and digest_of_file(there) == used.digest:
@@ -142,6 +145,12 @@ def _purpose(run: Run, digest: str) -> str:
 
 def _records(ports: Ports, run: Run) -> list[Record]:
     found = [record_of(ports, run)]
+    first = first_of(ports.runs, run)
+    if run.sweep is None and first.sweep is not None:
+        raise InvalidSource(
+            f"run {run.id[:12]} cannot be bundled: it repeats a trial of a sweep, whose values are in the record of run {first.id[:12]}",
+            hint=f"lineage bundle {first.id[:12]} FILE; whoever gets it can repeat it with any seed",
+        )
     while (resumes := found[-1].run.resumes) is not None:
         if any(record.run.id == resumes.run_id for record in found):
             raise IntegrityError(f"record {run.id[:12]}", expected="a run resumed from an earlier one", found="a circle")

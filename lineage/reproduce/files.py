@@ -10,9 +10,10 @@ from lineage.errors import LineageError
 from lineage.model.digest import digest_of_file
 from lineage.model.plan import Ingredient
 from lineage.model.run import Run, UsedArtifact
-from lineage.ports import ObjectStore, Ports
+from lineage.ports import ObjectStore, Ports, RunStore
 from lineage.record.code_packs import put_code
 from lineage.record.observed.file_lists import FILES
+from lineage.record.reproducing import first_of
 from lineage.reproduce.read_files import plan_lists, single_files, summed_up
 
 _FOLDER = ".lineage-files"
@@ -20,12 +21,21 @@ _FOLDER = ".lineage-files"
 
 def plan_files(ports: Ports, run: Run) -> list[Ingredient]:
     """One ingredient for each file: ready where its content is at hand, in the snapshot of the code, too."""
+    run = in_users_folder(ports.runs, run)
     single = [used for used in run.uses if used.kind != FILES]
     sources = [_source(ports.objects, run, used) for used in single]
     lost = [used for used, source in zip(single, sources, strict=True) if source is None]
     in_snapshot = _in_snapshot(ports, run, lost)
     rows = [_plan(run, used, source, in_snapshot) for used, source in zip(single, sources, strict=True)]
     return [*summed_up(rows), *plan_lists(ports.objects, run)]
+
+
+def in_users_folder(runs: RunStore, run: Run) -> Run:
+    """A repetition with the folder of the run that it repeats in place of its workspace, which is gone: there its files are looked for."""
+    first = first_of(runs, run)
+    if run.code is None or first.code is None or first is run:
+        return run
+    return run.model_copy(update={"code": run.code.model_copy(update={"root": first.code.root})})
 
 
 def place_files(objects: ObjectStore, run: Run, workspace: Path) -> None:

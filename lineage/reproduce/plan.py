@@ -144,14 +144,15 @@ def _command(run: Run) -> Ingredient:
     if outside:  # a workspace cannot keep them apart
         more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
         found += f"; it also writes outside its folder and will again: {outside[0]}{more} is replaced"
+    if (before := run.process_ordinal) > 0:
+        earlier = "the one before it is" if before == 1 else f"the {before} before it are"
+        found += f"; it was run number {before + 1} of its process: {earlier} executed again, unrecorded"
     return Ingredient(name="command", status="ready", recorded=text, found=found)
 
 
 def _unrepeatable(run: Run) -> str | None:
     if run.job_type == "dataset_upload":
         return "an upload writes to its target; compare datasets by their content digests instead"
-    if run.process_ordinal > 0:
-        return f"it was run number {run.process_ordinal + 1} of its process, and only the first can be repeated alone"
     program, *arguments = run.command
     if "ipykernel_launcher" in run.command or any("ipykernel_launcher" in word for word in arguments):
         return "it ran in a notebook, whose cells are not recorded"

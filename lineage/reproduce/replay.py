@@ -20,8 +20,8 @@ from lineage.model.steps import LoaderRecord, StepRecord, StepRows
 from lineage.ports import Ports, Progress, Step, no_progress
 from lineage.record.code_packs import code_missing, put_code
 from lineage.record.step_log import StepLog
+from lineage.reproduce.carrying_out import new_workspace, workspace_variables
 from lineage.reproduce.environment import ChosenEnvironment, Interpreter, Mode
-from lineage.reproduce.execute import new_workspace, workspace_variables
 from lineage.reproduce.loaded_code import place_loaded
 from lineage.reproduce.trust import require_trust
 

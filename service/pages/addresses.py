@@ -18,6 +18,11 @@ def dataset_address(dataset_id: str, commit_id: str | None = None, view: str | N
     return f"/datasets/{quote(dataset_id, safe='')}{which}" + ("" if view is None else f"#view-{view.partition(':')[2][:16]}")
 
 
+def group_address(name: str, project: str) -> str:
+    """A group of runs."""
+    return f"/groups/{quote(name, safe='')}?{urlencode({'project': project})}"
+
+
 def address_of(node: Node) -> str | None:
     """The page of a node of the lineage graph; of a file, and of what was left out, the graph around it. ``None`` for a run elsewhere."""
     match node:

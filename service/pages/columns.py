@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lineage.lookup.diff import dotted
+from lineage.lookup.spread import last_value, metrics_in_order
 from lineage.model.run import Run
 
 ASIDE = ("timing/", "system/")
@@ -18,8 +17,6 @@ ASIDE = ("timing/", "system/")
 METRIC, CONFIG = "metric:", "config:"
 """How columns of metrics (their last value) and of configuration fields (dotted) are named."""
 
-_EVALUATION = re.compile(r"val|test|eval", re.IGNORECASE)
-_COUNTERS = ("epoch", "step", "lr", "learning_rate")
 _BY_ITSELF = 2  # metrics that are shown without being asked for
 
 
@@ -83,17 +80,6 @@ def column(key: str) -> Column | None:
     return None
 
 
-def last_value(run: Run, name: str) -> float | None:
-    """The last value of a metric, as the summary has it; ``None`` when it is no finite number, or the run goes on."""
-    value = run.summary.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # a whole number beyond every float
-        return None
-
-
 def configured(run: Run, name: str) -> Any:
     """The configuration field under a dotted name; ``None`` where it is absent."""
     return dotted(run.config).get(name)
@@ -101,11 +87,7 @@ def configured(run: Run, name: str) -> Any:
 
 def metric_names(runs: Sequence[Run]) -> list[str]:
     """Metrics that any of the runs has: those of an evaluation first, of them those of most runs; those of the machine last."""
-    counted = Counter(name for run in runs for name in run.summary if last_value(run, name) is not None)
-    return sorted(
-        counted,
-        key=lambda name: (name.startswith(ASIDE), name in _COUNTERS, not _EVALUATION.search(name), -counted[name], len(name), name),
-    )
+    return metrics_in_order(Counter(name for run in runs for name in run.summary if last_value(run, name) is not None))
 
 
 def config_names(runs: Sequence[Run]) -> list[str]:

@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lineage.lookup.spread import Spread, last_value, spread
 from lineage.model.run import Run
-from service.pages.columns import Column, last_value
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """A metric's last values over the runs of a group.
-
-    Attributes:
-        count: Runs that have one.
-        deviation: Standard deviation of the sample; ``None`` for a single value.
-    """
-
-    count: int
-    mean: float
-    deviation: float | None
-    low: float
-    high: float
+from service.pages.columns import Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +47,3 @@ def grouped(runs: Sequence[Run], by: Sequence[Column], metrics: Sequence[str]) -
         )
         for members in ordered
     ]
-
-
-def spread(values: Sequence[float]) -> Spread | None:
-    """Mean, deviation, least and greatest of finite values; ``None`` without any."""
-    if not values:
-        return None
-    # Means and deviations of huge values leave the range of floats; a hundredth of them does not.
-    scale = 1.0 if max(abs(value) for value in values) < 1e150 else 1e-160
-    scaled = [value * scale for value in values]
-    deviation = statistics.stdev(scaled) / scale if len(values) > 1 else None
-    if deviation is not None and not math.isfinite(deviation):
-        deviation = None
-    return Spread(len(values), statistics.fmean(scaled) / scale, deviation, min(values), max(values))

@@ -17,6 +17,7 @@ from lineage.ports import Ports
 from service.dependencies import PortsOf
 from service.listing import MOST, Page, RunFilters, find_page
 from service.pages import columns
+from service.pages.addresses import group_address
 from service.pages.columns import Column, column
 from service.pages.grouping import RunGroup, grouped
 from service.pages.rendering import html
@@ -114,6 +115,7 @@ def runs_page(ports: PortsOf, asked: Annotated[_Asked, Depends(_asked)]) -> Resp
         filters=filters,
         layout=layout,
         address=asked.address,
+        group_address=group_address,
         choices=_choices(pool.runs, chosen),
         grouping=[columns.FACTS[key] for key in columns.GROUPING],
         states=[state.value for state in RunState],

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import Field
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from lineage.errors import UsageError
+from lineage.lookup.groups import group_of, members_of
+from lineage.model.group import Group
 from lineage.model.run import Run
+from lineage.ports import Ports
 from service import examples
 from service.dependencies import PortsOf
-from service.entity import entity
+from service.entity import entity, is_known
 from service.listing import MOST, RunConditions, RunFilters, find_page
 from service.pages.columns import CONFIG, GROUPING, Column, column, metric_names
 from service.pages.grouping import grouped
@@ -19,6 +24,9 @@ from service.problems import responses
 from service.schemas import RunGroup, RunGroups, Spread
 
 router = APIRouter(prefix="/api/v1", tags=["runs"])
+
+MOST_MEMBERS = 500
+"""Runs of one group that are looked at: the newest ones."""
 
 _MOST_RUNS = 2_000
 _MOST_NAMED = 100
@@ -37,6 +45,27 @@ class GroupQuery(RunConditions):
         examples=[["group"], ["config:optimizer.learning_rate"]],
     )
     metric: list[_Key] = Field([], max_length=50, description="Only these metrics; all by default.")
+
+
+GroupName = Annotated[
+    str, Path(description="Name of the group.", min_length=1, max_length=500, pattern=r"^[^\x00]*$", examples=["ECACIFAR"])
+]
+
+
+class OneGroup(BaseModel):
+    """What is told of a group."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    project: Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")] | None = Field(
+        None, description="Of its runs; needed where several projects have a group of this name.", examples=["eca"]
+    )
+    metric: list[_Key] = Field([], max_length=50, description="Only these metrics; all by default.", examples=[["val_accuracy"]])
+    axis: _Key | None = Field(
+        None, description="`step`, or a metric that takes the step's place. By default what `define_metric` said.", examples=["epoch"]
+    )
+    machine: bool = Field(False, description="Also metrics of the machine: `system/…` and `timing/…`.")
+    points: int | None = Field(None, ge=4, le=1_000_000, description="At most about so many steps of each metric, for drawing.")
 
 
 @router.get("/groups", response_model=RunGroups, responses={200: examples.run_groups(), 304: examples.NOT_MODIFIED, **responses(400, 422)})
@@ -62,6 +91,41 @@ def list_groups(request: Request, ports: PortsOf, asked: Annotated[GroupQuery, Q
         for part in grouped(runs, by, metrics)
     )
     return entity(request, RunGroups(by=tuple(asked.by), runs=len(runs), is_whole=is_whole, groups=groups))
+
+
+@router.get(
+    "/groups/{name:path}", response_model=Group, responses={200: examples.group(), 304: examples.NOT_MODIFIED, **responses(400, 404, 422)}
+)
+def get_group(request: Request, ports: PortsOf, name: GroupName, asked: Annotated[OneGroup, Query()]) -> Response:
+    """Mean, standard deviation of the sample, least and greatest of each metric, per step and at the end; and what differs inside.
+
+    Looks at the newest 500 runs. Those that failed, were broken off, or reproduce another run do not count. Nothing is interpolated: `n`
+    says how many runs have a value at a step.
+    """
+    members = members_of(ports, name, asked.project, MOST_MEMBERS + 1)
+    headers = group_headers(request, ports, members)
+    if is_known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    found = group_of(
+        ports,
+        name,
+        project=members[0].project,
+        metrics=asked.metric,
+        axis=asked.axis,
+        machine=asked.machine,
+        points=asked.points,
+        most=MOST_MEMBERS,
+    )
+    return Response(found.model_dump_json(), media_type="application/json", headers=headers)
+
+
+def group_headers(request: Request, ports: Ports, members: Sequence[Run]) -> dict[str, str]:
+    """An ETag of how far each record has got: no point is read for the answer that nothing is new."""
+    places = [(run, ports.runs.position(run.id)) for run in members]
+    told = [f"{run.id} {run.state.value} {place.digest} {place.points}" for run, place in places]
+    # Another version of the service may thin the same points in another way.
+    words = "\n".join([request.app.version, request.url.path, request.url.query, *told])
+    return {"ETag": f'"{hashlib.sha256(words.encode()).hexdigest()[:32]}"', "Cache-Control": "no-cache"}
 
 
 def _column(key: str) -> Column:

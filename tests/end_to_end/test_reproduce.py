@@ -355,24 +355,37 @@ def test_results_that_are_only_in_the_summary_are_compared(place: Place) -> None
     assert "summary: accuracy = " in done.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-    ("program", "given", "says"),
-    [
-        (["-"], "import lineage\nwith lineage.start_run() as run: run.log({'a': 1})\nprint(run.id)\n", "standard input"),
-        (
-            ["-c", "import lineage\nfor _ in range(2):\n    with lineage.start_run() as run: run.log({'a': 1})\nprint(run.id)"],
-            "",
-            "run number 2 of its process",
-        ),
-    ],
-)
-def test_what_cannot_be_repeated_is_blocked_not_guessed(place: Place, program: list[str], given: str, says: str) -> None:
-    """A program from standard input, or the second run of a process, is blocked with the reason; nothing is run."""
-    done = subprocess.run([sys.executable, *program], cwd=place.folder, input=given, capture_output=True, text=True, check=True)
+def test_a_program_from_standard_input_is_blocked_not_guessed(place: Place) -> None:
+    """It is blocked with the reason; nothing is run."""
+    given = "import lineage\nwith lineage.start_run() as run: run.log({'a': 1})\nprint(run.id)\n"
+    done = subprocess.run([sys.executable, "-"], cwd=place.folder, input=given, capture_output=True, text=True, check=True)
 
     blocked = place.lineage("reproduce", done.stdout.strip(), expect=4)
 
-    assert says in blocked.stdout
+    assert "standard input" in blocked.stdout
+
+
+def test_any_run_of_a_process_is_repeated_and_no_other_is_recorded(place: Place) -> None:
+    """Those before it draw the random numbers that they drew, but leave no record; those after it are not run."""
+    (place.folder / "loop.py").write_text(
+        "import pathlib, random, lineage\n"
+        "numbers = random.Random(3)\n"
+        "for turn in range(4):\n"
+        "    with lineage.start_run(project='loop', group='five', seed=turn) as run:\n"
+        "        run.log({'drawn': numbers.random(), 'turn': turn})\n"
+        "    print(run.id)\n"
+    )
+    done = subprocess.run([sys.executable, "loop.py"], cwd=place.folder, capture_output=True, text=True, check=True)
+    first, _, third, _ = done.stdout.split()
+    known = {run["id"] for run in place.runs("--project", "loop")}
+
+    told = place.lineage("reproduce", third, expect=0)
+    assert "it was run number 3 of its process: the 2 before it are executed again, unrecorded" in told.stderr
+    (again,) = {run["id"] for run in place.runs("--project", "loop")} - known
+    assert place.lineage("reproduce", again, expect=0).stdout.splitlines()[-1] == "verdict: identical"
+    place.lineage("reproduce", first, expect=0)
+    new = [run for run in place.runs("--project", "loop") if run["id"] not in known]
+    assert sorted(run["reproduces"] for run in new) == sorted([first, third, again])
 
 
 def test_an_upload_is_not_repeated_onto_its_target(place: Place) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from lineage.lookup.spread import spread
 from lineage.model.access import Scope, new_token
 from lineage.model.event import Ended, Started
 from lineage.model.run import MetricPoint, Run, RunState
@@ -25,7 +26,6 @@ from service import examples
 from service.app import create_app
 from service.pages import columns
 from service.pages import runs as pages_of_runs
-from service.pages.grouping import spread
 
 BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
 AS_BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

@@ -13,7 +13,7 @@ from lineage.model.secrets import REDACTED
 from lineage.ports import DatasetBackend, Ports
 from lineage.record.code_packs import put_code
 from lineage.reproduce.bundle import bundle_run
-from lineage.reproduce.files import place_files
+from lineage.reproduce.files import in_users_folder, place_files
 from lineage.reproduce.jobs.attempt import Attempt
 from lineage.reproduce.jobs.folders import size_of
 from lineage.reproduce.jobs.workshop import Outcome, Workshop
@@ -66,7 +66,7 @@ def workspace(shop: Workshop, attempt: Attempt) -> Outcome:
     code = aside / "code"
     code.mkdir()
     put_code(shop.ports, run, code)
-    place_files(shop.ports.objects, run, code)
+    place_files(shop.ports.objects, in_users_folder(shop.ports.runs, run), code)
     folder = working_folder(run, code)
     folder.mkdir(parents=True, exist_ok=True)
     place_loaded(shop.ports, run, code)
