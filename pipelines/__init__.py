@@ -1,1 +1,4 @@
-"""Pipelines that record themselves through the lineage layer: ``data`` makes and imports data sets, ``detection`` trains detectors."""
+"""Pipelines that record themselves through the lineage layer.
+
+``data`` makes and imports data sets; ``detection``, ``classification`` and ``pointcloud`` train models on them.
+"""

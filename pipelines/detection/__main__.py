@@ -11,7 +11,8 @@ import yaml
 
 from lineage.errors import UsageError
 from pipelines.command_line import errors_on_stderr
-from pipelines.detection.config import CONFIGS, bundled_configs, load_config, parse_assignments
+from pipelines.configuration import given_options as _overrides
+from pipelines.detection.config import CONFIGS, bundled_configs, load_config
 
 app = typer.Typer(
     help=(
@@ -201,13 +202,6 @@ def configs(
             return
         placeholders = {"train": "URI", "validation": "URI"}
         typer.echo(yaml.safe_dump(load_config(name, placeholders).model_dump(mode="json"), sort_keys=False), nl=False)
-
-
-def _overrides(options: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
-    given = {field: value for field, value in options.items() if value is not None}
-    if given.get("seed") == "none":
-        given["seed"] = None
-    return given | parse_assignments(assignments)
 
 
 def main() -> None:

@@ -5,15 +5,14 @@ The defaults are the playbook's values. The whole configuration is saved in the 
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from lineage.errors import UsageError
+from pipelines.configuration import Section as _Section
+from pipelines.configuration import bundled, load
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -29,10 +28,6 @@ Architecture = Literal[
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TransformConfig(_Section):
@@ -225,94 +220,9 @@ class Config(_Section):
 
 def bundled_configs() -> tuple[str, ...]:
     """Names of the configurations that come with the package."""
-    return tuple(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+    return bundled(CONFIGS)
 
 
 def load_config(source: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Read a configuration.
-
-    Args:
-        source: Name of a bundled configuration, path of a YAML file, or ``None`` for the defaults alone.
-        overrides: Values that win over the file, by dotted name: ``{"seed": 7, "optimizer.learning_rate": 0.02}``.
-
-    Raises:
-        UsageError: The file is missing or not YAML, or a field is unknown, missing or has a value it cannot have.
-    """
-    values = {} if source is None else _read_yaml(source)
-    for dotted, value in (overrides or {}).items():
-        _assign(values, dotted, value)
-    where = "configuration" if source is None else f"configuration {source}"
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise UsageError(*_first_problem(where, error)) from error
-
-
-def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """Turn ``["optimizer.gamma=0.5", "model.anchor_sizes_px=[8, 16]"]`` into overrides; values are written as in YAML.
-
-    Raises:
-        UsageError: An assignment has no ``=`` or a value that is not YAML.
-    """
-    overrides: dict[str, Any] = {}
-    for assignment in assignments:
-        name, separator, text = assignment.partition("=")
-        if not separator or not name.strip():
-            raise UsageError(f"--set {assignment}: expected FIELD=VALUE", hint="for example --set optimizer.learning_rate=0.01")
-        try:
-            overrides[name.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UsageError(f"--set {assignment}: the value is not YAML", hint="quote it, or write lists as [1, 2]") from error
-    return overrides
-
-
-def _read_yaml(source: str | Path) -> dict[str, Any]:
-    path = CONFIGS / f"{source}.yaml" if str(source) in bundled_configs() else Path(source)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        hint = f"give the path of a YAML file, or one of {', '.join(bundled_configs())}"
-        raise UsageError(f"configuration {source}: {error.strerror or error}", hint=hint) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"configuration {source}: not YAML: {' '.join(str(error).split())}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UsageError(f"configuration {source}: expected fields and values, found {type(values).__name__}")
-    return values
-
-
-def _assign(values: dict[str, Any], dotted: str, value: Any) -> None:
-    *sections, field = dotted.split(".")
-    for section in sections:
-        inner = values.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise UsageError(f"configuration field {dotted}: '{section}' is a value, not a section")
-        values = inner
-    values[field] = value
-
-
-def _first_problem(where: str, error: ValidationError) -> tuple[str]:
-    problem = error.errors()[0]
-    name = ".".join(str(part) for part in problem["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if problem["type"] == "missing":
-        return (f"{where}: '{name}' is missing; give it in the file, as --{name}, or as --set {name}=VALUE{more}",)
-    if problem["type"] == "extra_forbidden":
-        known = _fields(Config)
-        near = difflib.get_close_matches(name, known, n=1) or [field for field in known if field.split(".")[-1] == name.split(".")[-1]]
-        return (f"{where}: no field '{name}'" + (f", did you mean '{near[0]}'?" if near else f"; fields are {', '.join(known)}") + more,)
-    message = problem["msg"].removeprefix("Value error, ")
-    found = "" if problem["type"] == "value_error" else f", found {problem['input']!r}"
-    return (f"{where}: {name + ': ' if name else ''}{message}{found}{more}",)
-
-
-def _fields(model: type[BaseModel], prefix: str = "") -> list[str]:
-    names: list[str] = []
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            names += _fields(kind, f"{prefix}{name}.")
-        else:
-            names.append(prefix + name)
-    return names
+    """Read a configuration; see :func:`pipelines.configuration.load`."""
+    return load(Config, CONFIGS, source, overrides)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,17 +15,17 @@ import torch
 
 import lineage
 import lineage.training
-from lineage.errors import NotFound, Unavailable, UsageError
+from lineage.errors import UsageError
 from pipelines.detection.config import Config
 from pipelines.detection.data import open_data
 from pipelines.detection.distributed import is_first, local_device, process_group, shared, wait_for_all
 from pipelines.detection.evaluate import Evaluation
 from pipelines.detection.model import base_weights_file, build_model
-from pipelines.detection.progress import bar, console, counts_table
+from pipelines.detection.progress import counts_table
 from pipelines.detection.results import Results
 from pipelines.detection.train import StepReport, make_optimizer, make_schedule, train_one_epoch
-
-WEIGHTS_NAME = "model.pth"
+from pipelines.progress import bar, console
+from pipelines.tracked import WEIGHTS_NAME, choose_device, find_resumable, save_weights
 
 FREE_TO_CHANGE = ("output", "workers", "wandb", "name", "group")
 """Fields that decide nothing of the result: a resumed training may have others."""
@@ -94,49 +93,6 @@ def train_detector(config: Config, *, resume: str | None = None, allow_changed: 
         weights = save_weights(model.state_dict(), kept or temporary)
         run.log_artifact(weights, kind="model", name=WEIGHTS_NAME)
     return Trained(run_id=run.id, evaluation=evaluation, weights=weights if kept else None)
-
-
-def find_resumable(project: str) -> str:
-    """The project's newest training that was broken off and has a checkpoint.
-
-    Raises:
-        NotFound: There is none.
-    """
-    for run in lineage.runs(project=project, job_type="train"):
-        if run.state in ("aborted", "failed") and any(item.kind == "checkpoint" for item in run.outputs):
-            return str(run.id)
-    raise NotFound("run to resume", project, detail="no training of this project was broken off after a checkpoint", hint="lineage runs")
-
-
-def choose_device(name: str) -> torch.device:
-    """Turn ``auto``, ``cpu`` or ``cuda`` into a device.
-
-    Raises:
-        Unavailable: CUDA is asked for and not there.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise Unavailable("device cuda: torch finds no CUDA device", hint="use --device cpu")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
-
-
-def save_weights(state: Mapping[str, torch.Tensor], folder: Path) -> Path:
-    """Write ``model.pth`` aside and rename it, so that the name never stands for half a file.
-
-    The same tensors give the same bytes: torch writes a file's own name into it, a buffer has none.
-    """
-    buffer = io.BytesIO()
-    torch.save({name: tensor.cpu() for name, tensor in state.items()}, buffer)
-    folder.mkdir(parents=True, exist_ok=True)
-    path, aside = folder / WEIGHTS_NAME, folder / f".{WEIGHTS_NAME}.{os.getpid()}"
-    try:
-        with aside.open("wb") as stream:
-            stream.write(buffer.getbuffer())
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return path
 
 
 def _after_step(report: StepReport, checkpoints: lineage.training.Checkpoints, losses: dict[str, float], pictures: int) -> None:

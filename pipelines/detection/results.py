@@ -12,8 +12,8 @@ from pipelines.detection.config import Config
 from pipelines.detection.data import Data
 from pipelines.detection.evaluate import Evaluation, PictureResult, evaluate
 from pipelines.detection.pictures import boxed_picture, chosen, pictures_sheet
-from pipelines.detection.progress import bar
 from pipelines.detection.reports import class_table, picture_table
+from pipelines.progress import bar
 
 METRICS = ("validation_iou", "validation_corrected_iou", "validation_AP", "validation_AP50", "detections_per_picture")
 

@@ -13,28 +13,14 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
-from lineage.errors import LineageError
 from pipelines.detection.config import OptimizerConfig
 from pipelines.detection.transforms import Target
+from pipelines.tracked import NonFiniteLoss
 
 Batch = tuple[tuple[torch.Tensor, ...], tuple[Target, ...]]
 
 
-class NonFiniteLoss(LineageError):
-    """The loss is infinite or not a number; training on would only spoil the weights."""
-
-    code = "non_finite_loss"
-    exit_code = 10
-
-    def __init__(self, step: int, losses: dict[str, float], rows: tuple[int, ...] = ()) -> None:
-        parts = ", ".join(f"{name} {value}" for name, value in losses.items())
-        batch = f" in the batch of rows {', '.join(map(str, rows))}" if rows else ""
-        super().__init__(
-            f"step {step}: the loss is not finite{batch}: {parts}",
-            hint=f"lower optimizer.learning_rate, or set optimizer.clip_norm; `lineage replay RUN --step {step}` shows the step's batch",
-        )
-        self.step = step
-        self.losses = losses
+_ADVICE = "lower optimizer.learning_rate, or set optimizer.clip_norm"
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> SGD:
@@ -98,7 +84,7 @@ def train_one_epoch(
         total = torch.stack(list(losses.values())).sum()
         values = {"loss": total.item()} | {name: loss.item() for name, loss in losses.items()}
         if not math.isfinite(values["loss"]):
-            raise NonFiniteLoss(schedule.last_epoch, values, tuple(int(target["image_id"]) for target in targets))
+            raise NonFiniteLoss(schedule.last_epoch, values, tuple(int(target["image_id"]) for target in targets), advice=_ADVICE)
 
         optimizer.zero_grad()
         scaled = total if scaler is None else scaler.scale(total)
@@ -123,7 +109,7 @@ class StepReport:
     Args:
         run: The live run.
         optimizer: Its learning rate stands behind the bar.
-        advance: From :func:`pipelines.detection.progress.bar`.
+        advance: From :func:`pipelines.progress.bar`.
     """
 
     def __init__(self, run: Any, optimizer: SGD, advance: Callable[[int, str], None]) -> None:

@@ -219,6 +219,7 @@ def test_a_training_records_everything(train: Callable[..., Ended]) -> None:
 
     reports = ("predictions-epoch-01.png", "worst-pictures.png", "per-class.csv", "per-picture.csv")
     expected = {f"checkpoint-{STEPS:08d}": "checkpoint", "model.pth": "model"} | dict.fromkeys(reports, "report")
+    expected[f"media/predictions/{STEPS}.json"] = "media"
     assert {item.name: item.kind for item in run.outputs} == expected
     for name in reports[:2]:
         with Image.open(io.BytesIO(content(run, name))) as sheet:

@@ -12,8 +12,9 @@ import yaml
 from typer.testing import CliRunner
 
 from lineage.errors import UsageError
+from pipelines.configuration import parse_assignments
 from pipelines.detection.__main__ import app
-from pipelines.detection.config import CLASSES_OF_INTEREST, Config, bundled_configs, load_config, parse_assignments
+from pipelines.detection.config import CLASSES_OF_INTEREST, Config, bundled_configs, load_config
 
 URIS = {"train": "file:///t", "validation": "file:///v"}
 

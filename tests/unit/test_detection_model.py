@@ -18,9 +18,9 @@ from lineage.errors import IntegrityError, NotFound, Unavailable, UsageError
 from pipelines.detection.config import ModelConfig, OptimizerConfig
 from pipelines.detection.distributed import local_device
 from pipelines.detection.evaluate import evaluate
-from pipelines.detection.job import save_weights
 from pipelines.detection.model import TORCHVISION_CACHE, base_weights_file, build_model, file_digest
-from pipelines.detection.train import Batch, NonFiniteLoss, learning_rate_factor, make_optimizer, make_schedule, train_one_epoch
+from pipelines.detection.train import Batch, learning_rate_factor, make_optimizer, make_schedule, train_one_epoch
+from pipelines.tracked import NonFiniteLoss, save_weights
 
 CPU = torch.device("cpu")
 TINY: dict[str, Any] = {
