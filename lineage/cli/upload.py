@@ -39,8 +39,8 @@ def register(app: typer.Typer) -> None:
 
 
 def upload_command(
-    layout: Annotated[str, typer.Argument(help="Layout of the source: visdrone, coco, yolo, another importer's name, or module:Class.")],
-    source: Annotated[Path, typer.Argument(help="The folder.")],
+    layout: Annotated[str, typer.Argument(help="Layout of the source: visdrone, coco, yolo, cifar10, off, points, or module:Class.")],
+    source: Annotated[Path, typer.Argument(help="The folder, or the file where a layout has one.")],
     uri: Annotated[str, typer.Argument(help="Where to: a new Deep Lake dataset.")],
     on_error: Annotated[
         OnErrorChoice, typer.Option(help="fail: store nothing when any sample is bad. skip: leave bad samples out and report them.")
@@ -49,7 +49,7 @@ def upload_command(
     wandb: Annotated[WandbChoice, typer.Option(help="Tell Weights & Biases. auto: offline when it is installed.")] = WandbChoice.auto,
     as_json: AsJson = False,
 ) -> None:
-    """Store a folder of pictures and annotations as a dataset version, byte for byte, as a tracked job.
+    """Store pictures and annotations, meshes or arrays as a dataset version, byte for byte, as a tracked job.
 
     The whole source is checked first and everything stored is read back and compared. An interrupted upload continues when the same command
     is given again.

@@ -155,7 +155,7 @@ def _store(rows: SourceRows, writer: DatasetWriter, first: int, progress: Progre
         for name in names:
             batch[name].append(row[name])
         waiting += 1
-        size_bytes += sum(len(value) for value in row.values() if isinstance(value, bytes))
+        size_bytes += sum(len(value) if isinstance(value, bytes) else getattr(value, "nbytes", 0) for value in row.values())
         is_last = number == total - 1
         if waiting == _BATCH_ROWS or size_bytes > _BATCH_BYTES or is_last:
             writer.append(batch)

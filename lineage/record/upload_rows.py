@@ -32,6 +32,7 @@ class SourceRows:
         self.digests: list[bytes] = [_UNREAD] * len(scan.samples)
         pictures = [column.name for column in scan.columns if column.kind == "image"]
         self._digester = RowDigester(pictures, [name for name in self.columns if name not in pictures])
+        self._arrays = {column.name: column for column in scan.columns if column.kind in ("array", "class_labels")}
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -40,7 +41,8 @@ class SourceRows:
         """Rows ``first`` to before ``last``, in order.
 
         Raises:
-            InvalidSource: A file is gone or was changed since it was checked, or a row has other columns than the importer named.
+            InvalidSource: A file is gone or was changed since it was checked, or a row has other columns than the importer named, or an
+            array of another type.
         """
         for number, (row, digest) in enumerate(in_order(self._read, self._scan.samples[first:last]), first):
             self.digests[number] = digest
@@ -58,4 +60,13 @@ class SourceRows:
                 f"sample '{sample.sample_id}': expected the columns {', '.join(sorted(self.columns))}, found {', '.join(sorted(row))}",
                 hint=f"a fault of the importer '{self._importer.name}': its rows and its columns must have the same names",
             )
+        for name, column in self._arrays.items():
+            # The store would turn numbers into the column's type without a word: 1.7 into 1, -1 into 4294967295.
+            found = (str(getattr(row[name], "dtype", type(row[name]).__name__)), getattr(row[name], "ndim", 0))
+            if found != (column.dtype, column.ndim):
+                raise InvalidSource(
+                    f"sample '{sample.sample_id}', column '{name}': expected an array of {column.dtype} with {column.ndim} dimensions, "
+                    f"found {found[0]} with {found[1]}",
+                    hint=f"a fault of the importer '{self._importer.name}'",
+                )
         return row, self._digester(row)[1]

@@ -1,4 +1,5 @@
-"""Data for the pipelines: the VisDrone importer (``visdrone``, ``visdrone_format``) and a generator of drawn scenes (``scenes``).
+"""Data for the pipelines: importers and exporters of foreign layouts, and generators that need no download.
 
-``python -m pipelines.data --help`` makes data sets without any download; ``lineage upload visdrone`` finds the importer by its entry point.
+Importers, each beside the format that it reads: ``visdrone``, ``coco``, ``yolo`` and ``cifar10`` for pictures, ``off`` and ``points`` for
+point clouds; ``lineage upload`` finds them by their entry points. ``python -m pipelines.data --help`` makes data sets.
 """

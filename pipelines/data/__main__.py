@@ -1,4 +1,4 @@
-"""Command line: ``python -m pipelines.data scenes OUT`` and ``python -m pipelines.data statistics``."""
+"""Command line: ``python -m pipelines.data scenes OUT``, ``statistics``, ``cifar10-sample OUT`` and ``shapes OUT``."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from pipelines.data.scenes.write import write_scenes
 
 app = typer.Typer(
     help=(
-        "Drawn aerial scenes in VisDrone format. stdout has the result, stderr the talk. "
-        "Exit codes: 0 done, 2 usage, 6 the folder holds something else."
+        "Data sets without a download: drawn scenes in VisDrone format, small CIFAR-10 folders, meshes in ModelNet's layout. "
+        "stdout has the result, stderr the talk. Exit codes: 0 done, 2 usage, 6 the folder holds something else."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -62,6 +62,54 @@ def scenes(
     for split, number in written.pictures.items():
         if number:
             typer.echo(f"  {split}: {number} pictures, {written.kept[split]} without a car below 20 px")
+
+
+@app.command("cifar10-sample")
+def cifar10_sample(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
+    arrays: Annotated[
+        Path | None, typer.Option("--from", metavar="NPZ", help="Arrays train_images, train_labels, test_images, test_labels; else drawn.")
+    ] = None,
+    form: Annotated[str, typer.Option(metavar="binary|python", help="Which of the two published forms.")] = "binary",
+    train: Annotated[int | None, typer.Option(min=1, help="Training pictures; else 500 drawn ones, or all of the arrays.")] = None,
+    test: Annotated[int | None, typer.Option(min=1, help="Test pictures; else 100 drawn ones, or all of the arrays.")] = None,
+    batches: Annotated[int, typer.Option(min=1, max=99, help="How many training batches.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of drawn pictures.")] = 7,
+) -> None:
+    """Write a small CIFAR-10 folder in one of the published forms, for `lineage upload cifar10 OUT URI`."""
+    from pipelines.data import cifar10_sample as sample
+
+    with errors_on_stderr():
+        if form not in ("binary", "python"):
+            raise UsageError(f"--form must be binary or python, found '{form}'")
+        if arrays is None:
+            parts = sample.drawn_parts(train=train or 500, test=test or 100, batches=batches, seed=seed)
+        else:
+            parts = sample.parts_of_arrays(arrays, train=train, test=test, batches=batches)
+        sample.write_sample(out, parts, "binary" if form == "binary" else "python")
+    typer.echo(f"{out}: {', '.join(f'{name} {len(labels)}' for name, (_, labels) in parts.items())}")
+
+
+@app.command()
+def shapes(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; the same command again checks and reuses it.")],
+    train: Annotated[int, typer.Option(min=1, help="Training meshes of each class.")] = 80,
+    test: Annotated[int, typer.Option(min=0, help="Test meshes of each class.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    classes: Annotated[str, typer.Option(metavar="A,B", help="Some of box, cone, cylinder, sphere, torus; else all.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make meshes of simple bodies as OFF files: OUT/CLASS/train and OUT/CLASS/test, for `lineage upload off OUT URI`."""
+    from pipelines.data.shapes import write_shapes
+
+    names = [name.strip() for name in classes.split(",") if name.strip()]
+    with errors_on_stderr(), _bar("Making") as progress:
+        written = write_shapes(out, train=train, test=test, seed=seed, classes=names, progress=progress)
+    if as_json:
+        typer.echo(json.dumps({**asdict(written), "folder": str(written.folder)}, indent=2))
+        return
+    parts = ", ".join(f"{number} {split}" for split, number in written.meshes.items())
+    typer.echo(f"{written.folder}: {'unchanged, reused' if written.reused else 'written'}, {parts} meshes of {', '.join(written.classes)}")
 
 
 @app.command()
