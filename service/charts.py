@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lineage.model.group import SpreadOverSteps
+from lineage.model.metrics import SYSTEM
 from service.schemas import MetricSeries, Number
 
 WIDTH, HEIGHT = 420, 210
@@ -65,6 +67,32 @@ class Overlay:
     lines: tuple[tuple[int, str], ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A metric of a group: SVG points of the mean, and outlines of mean ± deviation and of least to greatest."""
+
+    number: int
+    mean: str
+    deviation: str
+    extremes: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bands:
+    """A metric of several groups, laid over one another.
+
+    Attributes:
+        bands: Each with the number of its group.
+        axis: What lies along x: ``step``, or another metric.
+    """
+
+    name: str
+    bands: tuple[Band, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    axis: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +166,36 @@ def overlay(name: str, runs: Sequence[MetricSeries | None]) -> Overlay | None:
     )
 
 
+def bands(name: str, groups: Sequence[SpreadOverSteps | None], axis: str) -> Bands | None:
+    """A metric of several groups on common axes; ``None`` when no group has it at two places.
+
+    Args:
+        name: The metric.
+        groups: Thinned out; ``None`` where a group has not got it.
+        axis: What lies along x.
+    """
+    there = [(number, found) for number, found in enumerate(groups) if found is not None and found.x]
+    if max((len(found.x) for _, found in there), default=0) < 2:
+        return None
+    x = _axis([place for _, found in there for place in (found.x[0], found.x[-1])], LEFT, RIGHT)
+    y = _axis([end for _, found in there for end in (min(found.min), max(found.max))], BOTTOM, TOP)
+
+    def outline(places: Sequence[float], low: Sequence[float], high: Sequence[float]) -> str:
+        above = [f"{at},{y.place(value)}" for at, value in zip(places, high, strict=True)]
+        return " ".join([*above, *reversed([f"{at},{y.place(value)}" for at, value in zip(places, low, strict=True)])])
+
+    drawn = []
+    for number, found in there:
+        places = [x.place(at) for at in found.x]
+        apart = [value or 0.0 for value in found.std]
+        low = [max(mean - std, y.low) for mean, std in zip(found.mean, apart, strict=True)]
+        high = [min(mean + std, y.high) for mean, std in zip(found.mean, apart, strict=True)]
+        mean = " ".join(f"{at},{y.place(value)}" for at, value in zip(places, found.mean, strict=True))
+        drawn.append(Band(number, mean, outline(places, low, high), outline(places, found.min, found.max)))
+    least = 1.0 if axis == "step" else 0.0
+    return Bands(name, tuple(drawn), tuple(_ticks(x, about=5, least=least)), tuple(_ticks(y, about=5)), axis)
+
+
 def number(value: Number) -> str:
     """A value for people: six significant digits."""
     return value if isinstance(value, str) else f"{value:.6g}"
@@ -159,9 +217,10 @@ def _finite(series: MetricSeries) -> list[tuple[int, float]]:
 def _description(series: MetricSeries, finite: Sequence[tuple[int, float]]) -> str:
     lowest = min(finite, key=lambda point: point[1])
     highest = max(finite, key=lambda point: point[1])
+    at = "second" if series.name.startswith(SYSTEM) else "step"
     return (
         f"{len(series.values)} values, first {number(series.values[0])}, last {number(series.values[-1])}, "
-        f"lowest {number(lowest[1])} at step {lowest[0]}, highest {number(highest[1])} at step {highest[0]}"
+        f"lowest {number(lowest[1])} at {at} {lowest[0]}, highest {number(highest[1])} at {at} {highest[0]}"
     )
 
 

@@ -38,6 +38,7 @@ def isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
     # `lineage` and `python` are those of the environment that the tests run in, whether it was activated or not.
     patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     patch.setenv("WANDB_MODE", "offline")
+    patch.setenv("LINEAGE_SYSTEM_SECONDS", "0")  # or metrics of a test that takes a second would have samples of the machine among them
     patch.setenv("LINEAGE_CACHE", str(CACHE))  # of installed packages, which are the same for every test: PyTorch takes seconds
     patch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")  # or importing it asks the network for its newest version
 

@@ -11,13 +11,14 @@ import glob
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from lineage.autologging.handles import PROCESS
 from lineage.autologging.recorder import RECORDER
+from lineage.autologging.wandb_media import Build, WatchedModel, histograms_in, media_in, numbers_in
 from lineage.autologging.workers import is_worker
 from lineage.ports.telling import heard_from, is_telling, joining
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from lineage.record.live import LiveRun
 
 _NAME = "wandb"
-_GLOBALS = ("log", "log_artifact", "use_artifact", "save", "define_metric")
+_GLOBALS = ("log", "log_artifact", "use_artifact", "save", "define_metric", "watch")
+_OF_MEDIA = ("run_table", "wandb-run-incremental-table")  # types of artifacts in which W&B keeps what was logged as media
 
 
 class _Bound:
@@ -36,6 +38,30 @@ class _Bound:
         self.live = live
         self.is_own = is_own
         self.config_names: set[str] = set(_config_of(run))
+        self.is_logging = False
+        self.watched = WatchedModel(self.keep)
+        live.inputs.before_end.append(functools.partial(self.watched.flush, is_last=True))
+
+    def look_at(self, data: Any) -> tuple[dict[str, float], list[tuple[str, Build]]]:
+        """(numbers, media) of what is about to be logged."""
+        if not isinstance(data, Mapping):
+            return {}, []
+        try:
+            return dict(numbers_in(data)), [*media_in(data)]
+        except Exception as error:  # noqa: BLE001 - an object of the program's that cannot be looked at is W&B's to refuse
+            self.live.media.say(f"some of what W&B was given is not recorded: {type(error).__name__}")
+            return {}, []
+
+    def keep(self, key: str, step: int, build: Build) -> None:
+        """Keep media that W&B was given."""
+        from lineage.record.sinks import describe_error
+
+        if self.live._is_secondary:  # as with numbers, those of the first process of a training are kept
+            return
+        try:
+            self.live.media.keep(key, step, build)
+        except Exception as error:  # noqa: BLE001 - W&B has it; that we have not is noted
+            self.live.media.say(f"some of what W&B was given as media is not kept, '{key}' first: {describe_error(error)}")
 
 
 _bound: list[_Bound] = []
@@ -60,6 +86,8 @@ def follow_wandb(module: ModuleType) -> None:
 def _follow_class(kind: type) -> None:
     for name, wrapping in (
         ("log", _logging),
+        ("_log", _hearing),
+        ("watch", _watching),
         ("define_metric", _defining),
         ("log_artifact", _keeping),
         ("use_artifact", _using),
@@ -203,38 +231,68 @@ def _logging(original: Callable[..., Any]) -> Callable[..., Any]:
     def log(self: Any, data: Any, step: int | None = None, *arguments: Any, **options: Any) -> Any:
         bound = None if _is_ours() else _bound_to(self)
         counted = step if step is not None or getattr(self, "disabled", False) else getattr(self, "_local_step", None)
-        done = original(self, data, step, *arguments, **options)
-        if bound is not None and isinstance(data, Mapping):
-            numbers = dict(_numbers(data))
-            if numbers:
-                with heard_from(_NAME):
-                    bound.live.log(numbers, counted)
+        if bound is None:
+            return original(self, data, step, *arguments, **options)
+        numbers, media = bound.look_at(data)  # before W&B does: it writes into mappings within what it is given
+        bound.is_logging = True
+        try:
+            done = original(self, data, step, *arguments, **options)
+        finally:
+            bound.is_logging = False
+        if numbers:
+            with heard_from(_NAME):
+                bound.live.log(numbers, counted)
+        for key, build in media:
+            bound.keep(key, counted or 0, build)
+        bound.watched.look()
         return done
 
     return log
 
 
-def _numbers(data: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, float]]:
-    """Numbers of what is logged; names inside of names are joined by a dot."""
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            yield from _numbers(value, f"{before}{name}.")
-        elif isinstance(value, bool | int | float):
-            yield f"{before}{name}", float(value)
-        elif getattr(value, "ndim", None) is not None and getattr(value, "size", None) is not None and hasattr(value, "item"):
-            try:
-                yield f"{before}{name}", float(value.item())
-            except (TypeError, ValueError, RuntimeError):
-                continue  # an array is no number
+def _hearing(original: Callable[..., Any]) -> Callable[..., Any]:
+    """What W&B logs by itself: histograms of a model that it watches."""
+
+    def _log(self: Any, data: Any, *arguments: Any, **options: Any) -> Any:
+        done = original(self, data, *arguments, **options)
+        bound = None if _is_ours() else _bound_to(self)
+        if bound is not None and not bound.is_logging and isinstance(data, Mapping):
+            bound.watched.told(histograms_in(data), int(getattr(self, "_local_step", 0) or 0))
+        return done
+
+    return _log
+
+
+def _watching(original: Callable[..., Any]) -> Callable[..., Any]:
+    def watch(self: Any, *arguments: Any, **options: Any) -> Any:
+        bound = None if _is_ours() else _bound_to(self)
+        if bound is None:
+            return original(self, *arguments, **options)
+        with bound.watched.graphs_of(self):
+            return original(self, *arguments, **options)
+
+    return watch
 
 
 def _defining(original: Callable[..., Any]) -> Callable[..., Any]:
-    def define_metric(self: Any, name: str, step_metric: Any = None, *arguments: Any, **options: Any) -> Any:
-        done = original(self, name, step_metric, *arguments, **options)
+    def define_metric(
+        self: Any,
+        name: str,
+        step_metric: Any = None,
+        step_sync: Any = None,
+        hidden: Any = None,
+        summary: Any = None,
+        *arguments: Any,
+        **options: Any,
+    ) -> Any:
+        done = original(self, name, step_metric, step_sync, hidden, summary, *arguments, **options)
         bound = None if _is_ours() else _bound_to(self)
         if bound is not None:
+            axis = getattr(step_metric, "name", step_metric)
             with heard_from(_NAME):
-                bound.live.define_metric(name, step_metric if isinstance(step_metric, str) else None)
+                bound.live.define_metric(
+                    name, axis if isinstance(axis, str) else None, summary=summary if isinstance(summary, str) and summary else None
+                )
         return done
 
     return define_metric
@@ -277,7 +335,7 @@ def _keeping(original: Callable[..., Any]) -> Callable[..., Any]:
     def log_artifact(self: Any, *arguments: Any, **options: Any) -> Any:
         made = original(self, *arguments, **options)
         bound = None if _is_ours() else _bound_to(self)
-        if bound is not None and hasattr(made, "manifest"):
+        if bound is not None and hasattr(made, "manifest") and made.type not in _OF_MEDIA:
             _keep(bound.live, made)
         return made
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from lineage.cli.output import escape, out, table, talk, when
 from lineage.cli.render_dvc import dvc_lines, push_lines
-from lineage.cli.render_outputs import file_lines, output_lines
+from lineage.cli.render_outputs import file_lines, media_lines, output_lines
 from lineage.lookup.data import Inherited
 from lineage.lookup.models import ModelUse
+from lineage.lookup.usage import usage_line
 from lineage.model.dataset import InputRecord
+from lineage.model.metrics import logged
 from lineage.model.plan import Plan
 from lineage.model.run import MetricPoint, RowsRead, Run
 from lineage.model.signing import key_id
@@ -66,14 +68,18 @@ def run(item: Run, points: Sequence[MetricPoint]) -> None:
                 f"{name} = {value:.6g}" if isinstance(value, float) else f"{name} = {value}" for name, value in sorted(item.summary.items())
             ),
         )
-    if points:
-        _line("metrics", f"{len(points)} points of {len({name for point in points for name in point.values})} metrics")
-    for heading, text in (*file_lines(item), *output_lines(item.outputs)):
+    if own := logged(points):
+        _line("metrics", f"{len(own)} points of {len({name for point in own for name in point.values})} metrics")
+    if used := usage_line(points):
+        _line("system", used)
+    for heading, text in (*file_lines(item), *output_lines(item.outputs), *media_lines(item)):
         _line(heading, text)
     for tracker, called in item.trackers.items():
         _line(tracker, ", ".join(f"{name} {value}" for name, value in called.items() if value))
     if item.reproduces:
         _line("reproduces", item.reproduces)
+    if item.repeats:
+        _line("repeats", f"{item.repeats}, with the seed {'not fixed' if item.seed is None else item.seed}")
     for again in item.reproductions:
         _line("reproduced", f"{again.words} by {again.run_id[:12]} at {when(again.at)} UTC")
     if item.calibration is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lineage.cli.output import escape, out
+from lineage.cli.render_outputs import few_media
 from lineage.lookup.diff_causes import counts, row_name, shown
 from lineage.model.difference import (
     CodeDifference,
@@ -177,9 +178,11 @@ def _results(item: Results) -> None:
     if len(metrics) > _SHOWN:
         _print(f"  and {len(metrics) - _SHOWN} more metrics")
     _values(item.summary)
-    for change in item.outputs:
+    for change in (few := few_media(item.outputs)):
         left, right = (("not made" if digest is None else str(digest)[:19]) for digest in (change.a, change.b))
         _print(f"  output {escape(change.name)}: {left} → {right}")
+    if len(few) < len(item.outputs):
+        _print(f"  and {len(item.outputs) - len(few)} more media")
 
 
 def _number(value: float | str | None) -> str:

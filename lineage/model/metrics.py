@@ -8,6 +8,10 @@ from collections.abc import Iterable
 
 from lineage.model.run import MetricPoint
 
+SYSTEM = "system/"
+"""How names of metrics begin that tell of the machine."""
+_ALWAYS = frozenset(("system/cpu", "system/memory"))
+
 StoredPoint = tuple[int, float, str]
 """A point as stores keep it: its step, its time, and the text of :func:`values_text`."""
 
@@ -30,3 +34,13 @@ def digest_of_points(points: Iterable[StoredPoint]) -> str | None:
         state.update(f"{step} {at!r} {values}\n".encode())
         is_empty = False
     return None if is_empty else f"sha256:{state.hexdigest()}"
+
+
+def is_sample(point: MetricPoint) -> bool:
+    """Whether a point was sampled by this layer while the run went on (``lineage.record.system``), and not logged by the program."""
+    return point.values.keys() >= _ALWAYS
+
+
+def logged(points: Iterable[MetricPoint]) -> list[MetricPoint]:
+    """Points that the program logged, without samples of the machine."""
+    return [point for point in points if not is_sample(point)]

@@ -27,11 +27,13 @@ class BoxedPicture:
     """A picture and the boxes on it.
 
     Attributes:
-        pixels: uint8, shape (height, width, 3), RGB.
+        pixels: uint8, shape (height, width, 3), RGB; or what else ``run.log_pictures`` takes.
         boxes: Kind of boxes (``truth``, ``predictions``) to boxes.
         caption: A line under it.
+        masks: Kind of mask to the class of each pixel: uint8, shape (height, width).
     """
 
     pixels: Any
     boxes: Mapping[str, Sequence[ShownBox]] = field(default_factory=dict)
     caption: str | None = None
+    masks: Mapping[str, Any] = field(default_factory=dict)

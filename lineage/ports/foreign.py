@@ -33,6 +33,21 @@ class ForeignFile:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignMedia:
+    """What a foreign run showed under a key at a step.
+
+    Attributes:
+        pictures: (PNG or JPEG file, caption) of each, where it showed pictures.
+        histogram: (counts, edges), where it showed one.
+    """
+
+    key: str
+    step: int
+    pictures: Sequence[tuple[Path, str | None]] = ()
+    histogram: tuple[Sequence[Any], Sequence[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ForeignRun:
     """What another system knows of a run. Everything but identity and times may be unknown.
 
@@ -46,6 +61,7 @@ class ForeignRun:
         python: Version of the interpreter, for example ``3.11.7``; empty when not known.
         made: Files that came out of it.
         used: Files that went into it.
+        media: Pictures and histograms, in the order of their steps.
         missing: What a reproduction would need and is not there, one sentence each.
         facts: What else is known.
         notes: What a reader of the record should know: a torn log, values that are no numbers.
@@ -75,6 +91,7 @@ class ForeignRun:
     error: str | None = None
     made: Sequence[ForeignFile] = ()
     used: Sequence[ForeignFile] = ()
+    media: Sequence[ForeignMedia] = ()
     missing: Sequence[str] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()

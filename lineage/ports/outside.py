@@ -21,6 +21,7 @@ from lineage.ports.rows import RowIndex
 from lineage.ports.runs import Liveness, RunStore
 from lineage.ports.stages import StageProbe
 from lineage.ports.steps import Watcher
+from lineage.ports.usage import Usage
 
 if TYPE_CHECKING:
     from lineage.model.difference import FileChange
@@ -327,9 +328,14 @@ class Tracker(Protocol):
 
     def logged(self, values: Mapping[str, float], step: int) -> None: ...
 
-    def metric_defined(self, name: str, step_metric: str | None) -> None: ...
+    def metric_defined(self, name: str, step_metric: str | None, summary: str | None) -> None: ...
 
-    def pictures_logged(self, name: str, pictures: Sequence[BoxedPicture], classes: Mapping[int, str]) -> None: ...
+    def pictures_logged(self, name: str, pictures: Sequence[BoxedPicture], classes: Mapping[int, str]) -> None:
+        """The pixels are an array, or the bytes of a PNG or JPEG file."""
+
+    def table_logged(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None: ...
+
+    def histogram_logged(self, name: str, counts: Sequence[float], edges: Sequence[float]) -> None: ...
 
     def artifact_made(self, run: Run, item: Artifact, path: Path | None) -> None:
         """A dataset version, or a file; ``path`` is a place where its content stays."""
@@ -385,3 +391,5 @@ class Ports:
     keys: Keyring
     folder: Path
     """Where workspaces and caches go."""
+    usage: Usage | None = None
+    """How what the machine does is sampled while runs go on; not at all without."""

@@ -1,4 +1,4 @@
-"""What a live run goes on to capture beside its training: code that was loaded, installed packages, the DVC stage it is."""
+"""What a live run goes on to capture beside its training: code that was loaded, installed packages, DVC stage, what the machine does."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lineage.record.event_files import EventFileMetrics
 from lineage.record.installed import InstalledRecord
 from lineage.record.loose_code import CodeRecord
 from lineage.record.recording import Recording
+from lineage.record.system import SystemRecord
 
 
 class Capture(Protocol):
@@ -49,4 +50,5 @@ def captures(
         InstalledRecord(recording, loads_here=loads_here),
         DvcStage(recording, keeps=keeps),
         EventFileMetrics(recording, loads_here=loads_here),
+        SystemRecord(recording, keeps=keeps, loads_here=loads_here),
     )

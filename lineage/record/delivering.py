@@ -10,6 +10,7 @@ from typing import Any
 
 from lineage.errors import LineageError, UsageError
 from lineage.model.event import TrackerTold
+from lineage.model.metrics import logged
 from lineage.model.run import Run, RunState
 from lineage.ports import Ports, Progress, Sender, no_progress
 
@@ -83,7 +84,7 @@ def _send(ports: Ports, sender: Sender, run: Run, limit_s: float, *, again: bool
     facts: dict[str, Any] = {}
     try:
         if was_rebuilt:
-            folder = sender.rebuild(run, ports.runs.metrics(run.id), ports.objects.path_of)
+            folder = sender.rebuild(run, logged(ports.runs.metrics(run.id)), ports.objects.path_of)
             facts["directory"] = str(folder)
         told = sender.send(folder, limit_s)
     except LineageError as error:

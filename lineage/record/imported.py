@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
+import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic_core import to_json
 
+from lineage.errors import InvalidSource
 from lineage.model.digest import canonical_json, digest_of_bytes, digest_of_json
 from lineage.model.environment import Environment, Package
-from lineage.model.event import ArtifactMade, ArtifactUsed, Ended, Event, Started, chain_digest
+from lineage.model.event import ArtifactMade, ArtifactUsed, Ended, Event, Noted, Started, chain_digest
 from lineage.model.imported import Imported
+from lineage.model.media import histogram
 from lineage.model.metrics import digest_of_points, stored_points
 from lineage.model.plain import plain
 from lineage.model.run import Artifact, MetricPoint, Run, RunState, UsedArtifact
 from lineage.model.secrets import redact_command, redact_text, redact_values
-from lineage.ports import ForeignFile, ForeignRun, Ports
+from lineage.ports import ForeignFile, ForeignMedia, ForeignRun, Ports
+from lineage.record.media import MediaKeeper, Put, picture
 
 _UNKNOWN = "unknown"
 
@@ -100,6 +106,7 @@ def _events(ports: Ports, foreign: ForeignRun, run_id: str, points: list[MetricP
         details = redact_values(plain(dict(item.listing), "listing")) | {"content": "kept" if item.content is not None else "listing only"}
         made = Artifact(name=name, kind=item.kind, path=item.path or item.name, digest=digest, size_bytes=size, details=details)
         yield ArtifactMade(at=foreign.ended_at, artifact=made)
+    yield from _media(ports, foreign)
     state = foreign.state if foreign.state is not RunState.running else RunState.aborted
     yield Ended(
         at=foreign.ended_at,
@@ -108,6 +115,33 @@ def _events(ports: Ports, foreign: ForeignRun, run_id: str, points: list[MetricP
         error=None if foreign.error is None else redact_text(foreign.error),
         metrics_digest=digest_of_points(stored_points(points)),
     )
+
+
+def _media(ports: Ports, foreign: ForeignRun) -> Iterator[Event]:
+    said: list[str] = []
+    made: list[ArtifactMade] = []
+
+    def append(event: Event) -> Run:
+        if isinstance(event, ArtifactMade):
+            made.append(event.model_copy(update={"at": foreign.ended_at}))
+        return run
+
+    run = Run(id=imported_id(foreign), name="", project="", job_type="", started_at=foreign.started_at)
+    keeper = MediaKeeper(ports.objects, append, said.append)
+    for item in foreign.media:
+        with warnings.catch_warnings(action="ignore"):  # said in the record
+            keeper.keep(item.key, item.step, functools.partial(_sheet, item))
+    yield from made
+    yield from (Noted(at=foreign.ended_at, note=redact_text(text)) for text in said)
+
+
+def _sheet(item: ForeignMedia, put: Put) -> dict[str, Any]:
+    if item.histogram is not None:
+        try:
+            return {"type": "histogram", **histogram(*item.histogram)}
+        except (TypeError, ValueError) as error:
+            raise InvalidSource(f"a histogram cannot be read: {error}") from error
+    return {"type": "pictures", "items": [picture(file.read_bytes(), put, caption) for file, caption in item.pictures], "classes": {}}
 
 
 def _payload(event: Event, environment: str | None) -> str:

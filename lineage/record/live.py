@@ -24,8 +24,8 @@ from lineage.record.checkpointing import Checkpointing
 from lineage.record.exit_status import how_it_ends
 from lineage.record.inputs import Inputs
 from lineage.record.joining import Group, is_secondary
+from lineage.record.media_log import MediaLog
 from lineage.record.metrics import MetricBuffer, recordable
-from lineage.record.picture_log import PictureLog
 from lineage.record.recorded_view import RecordedView
 from lineage.record.reproducing import Reproducing
 from lineage.record.resuming import Resuming
@@ -35,7 +35,7 @@ from lineage.record.steps import Steps, optimizers_of
 from lineage.record.used import describe_used
 
 
-class LiveRun(PictureLog):
+class LiveRun(MediaLog):
     """A run in progress. Made by :func:`lineage.start_run`; use it in a ``with`` block, or call :meth:`finish`.
 
     Attributes:
@@ -105,7 +105,7 @@ class LiveRun(PictureLog):
 
     @property
     def reproduced(self) -> Run | None:
-        """The run that this one repeats, when it is a reproduction."""
+        """The run that this one repeats, when it is a reproduction, or a repetition with another seed."""
         return None if self._reproducing is None else self._reproducing.original
 
     @property
@@ -196,10 +196,6 @@ class LiveRun(PictureLog):
         numbers, step = self._metrics.add(values, step)
         self.summary.update(numbers)
         self._sinks.tell("logged", numbers, step)
-
-    def define_metric(self, name: str, step_metric: str | None = None) -> None:
-        """Say which metric is the horizontal axis of ``name``, for trackers that draw."""
-        self._sinks.tell("metric_defined", name, step_metric)
 
     def watch(self, model: Any, optimizer: Any = None, *, every: int = 1) -> None:
         """Keep a step log of a training loop: rows, batch, model input, losses, gradients and parameters of each step, as digests.
@@ -323,7 +319,7 @@ class LiveRun(PictureLog):
                 warnings.warn(f"lineage: {lost.message}", stacklevel=2)
             self._close_steps()
             self.inputs.close()
-            summary = recordable(self.summary, self.note)
+            summary = recordable(self._summarised(self.summary), self.note)
             if self._is_secondary:
                 if self._processes is not None:
                     self._processes.done()

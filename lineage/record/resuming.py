@@ -10,6 +10,7 @@ from typing import Any
 from lineage.errors import Conflict, NotFound, UsageError
 from lineage.lookup.runs import get_run
 from lineage.model.event import ArtifactMade, ArtifactUsed, Event, Resumed, RowsSeen, parse_event, replay
+from lineage.model.metrics import logged
 from lineage.model.run import Artifact, MetricPoint, ResumedFrom, Run, RunState, UsedArtifact
 from lineage.model.steps import StepRecord
 from lineage.ports import Ports
@@ -159,7 +160,7 @@ def take_over(
             append(event.model_copy(update={"at": datetime.now(UTC)}))
         if isinstance(event, ArtifactMade) and event.artifact == checkpoint:
             break
-    points = ports.runs.metrics(original.id)[:metric_points]
+    points = logged(ports.runs.metrics(original.id))[:metric_points]  # the checkpoint counted what the program logged
     ports.runs.add_metrics(run_id, points)
     now = datetime.now(UTC)
     used = UsedArtifact(

@@ -22,7 +22,7 @@ from lineage.ports.telling import telling, was_heard_from
 
 MOST_WAITING = 100_000
 """Metric points that wait for one tracker; further ones are counted, and left out."""
-_IN_ORDER = ("logged", "metric_defined", "pictures_logged")
+_IN_ORDER = ("logged", "metric_defined", "pictures_logged", "table_logged", "histogram_logged")
 _Item = tuple[str, tuple[Any, ...]]
 
 

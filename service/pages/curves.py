@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 
 from lineage.lookup.runs import get_run
+from lineage.lookup.spread import axis_of
 from lineage.model.run import MetricPoint, RunState
 from service import charts
 from service.dependencies import PortsOf, RunName
@@ -30,11 +32,11 @@ def run_curves(
     ports: PortsOf,
     name: RunName,
     metric: Annotated[str | None, Query(max_length=1000)] = None,
-    x: Literal["step", "time"] = "step",
+    x: Literal["step", "time", "axis"] = "step",
     low: Annotated[float | None, Query(alias="from", allow_inf_nan=False)] = None,
     high: Annotated[float | None, Query(alias="to", allow_inf_nan=False)] = None,
 ) -> Response:
-    """Every metric of a run, or one, between two places of its axis (steps, or seconds since the run began).
+    """Every metric of a run, or one, between two places of its axis (steps, seconds since the run began, or the metric that was defined).
 
     Charts of a run that goes on ask again and again: the ETag is made of how far the record has got, so that nothing is read for the
     answer that nothing is new.
@@ -49,7 +51,8 @@ def run_curves(
     if run.state is RunState.running:
         run = ports.runs.get(run.id)  # not older than its tag: or an end between the two looks would never be told
     found = ports.runs.metrics(run.id)
-    series = _series(found, metric, x, run.started_at.timestamp(), low, high)
+    own = functools.partial(axis_of, run) if x == "axis" else None
+    series = _series(found, metric, x, run.started_at.timestamp(), low, high, own)
     said = {item.name: charts.said(item) for item in run_metrics(run.id, found).series} if metric is None else {}
     drawn = [_drawn(key, points) | {"said": said.get(key), "is_aside": key.startswith(ASIDE)} for key, points in sorted(series.items())]
     body = to_json({"id": run.id, "name": run.name, "state": run.state.value, "metrics": drawn})
@@ -57,15 +60,29 @@ def run_curves(
 
 
 def _series(
-    points: Sequence[MetricPoint], metric: str | None, axis: str, began: float, low: float | None, high: float | None
+    points: Sequence[MetricPoint],
+    metric: str | None,
+    axis: str,
+    began: float,
+    low: float | None,
+    high: float | None,
+    own: Callable[[str], str | None] | None,
 ) -> dict[str, list[tuple[float, float]]]:
     found: dict[str, list[tuple[float, float]]] = {}
+    last: dict[str, float] = {}  # an axis may be logged in a call of its own
+    axes: dict[str, str | None] = {}
     for point in points:
-        at = point.step if axis == "step" else round(point.at - began, 3)
-        if (low is not None and at < low) or (high is not None and at > high):
-            continue
+        if own is not None:
+            last |= point.values
         for name, value in point.values.items():
-            if metric is None or name == metric:
+            if metric is not None and name != metric:
+                continue
+            at: float = round(point.at - began, 3) if axis == "time" else point.step
+            if own is not None:
+                if name not in axes:
+                    axes[name] = own(name)
+                at = last.get(axes[name] or "", at)
+            if _is_drawable(at) and (low is None or at >= low) and (high is None or at <= high):
                 found.setdefault(name, []).append((at, value))
     return found
 

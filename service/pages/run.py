@@ -10,14 +10,17 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
 from lineage.lookup.runs import get_run
+from lineage.lookup.usage import usage_line
+from lineage.model.metrics import SYSTEM
 from lineage.model.run import Run
 from lineage.ports import Ports, RunQuery
 from service import charts
 from service.dependencies import PortsOf, RunName
-from service.pages.addresses import dataset_address
+from service.pages.addresses import dataset_address, group_address
 from service.pages.columns import ASIDE
 from service.pages.materialisations import jobs_of_run, may_execute
 from service.pages.rendering import html
+from service.pages.run_media import some_of
 from service.schemas import MetricSeries, run_metrics
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -29,8 +32,10 @@ _LAID_OVER = 5  # with the run itself as many lines as can be told apart
 def run_page(request: Request, ports: PortsOf, name: RunName) -> Response:
     """One run like an identity card."""
     found = get_run(ports.runs, ports.liveness, name)
-    series = run_metrics(found.id, ports.runs.metrics(found.id)).series
-    aside = [item for item in series if item.name.startswith(ASIDE)]
+    points = ports.runs.metrics(found.id)
+    series = run_metrics(found.id, points).series
+    aside = [item for item in series if item.name.startswith(ASIDE) and not item.name.startswith(SYSTEM)]
+    media, media_keys = some_of(ports, found)
     shown = [item for item in series if not item.name.startswith(ASIDE)]
     others = _of_group(ports, found)
     return html(
@@ -38,6 +43,11 @@ def run_page(request: Request, ports: PortsOf, name: RunName) -> Response:
         run=found,
         charts=_charts(shown),
         charts_aside=_charts(aside),
+        charts_system=_charts([item for item in series if item.name.startswith(SYSTEM)]),
+        usage=usage_line(points),
+        axes=json.dumps(found.axes),
+        media=media,
+        media_keys=media_keys,
         single=[(item.name, item.values[-1]) for item in shown if len(item.values) == 1 and item.name not in found.summary],
         points=sum(len(item.values) for item in series),
         curves=json.dumps([_line(found), *(_line(run) | {"group": True} for run in others)]),
@@ -46,6 +56,7 @@ def run_page(request: Request, ports: PortsOf, name: RunName) -> Response:
         jobs=jobs_of_run(request, found.id),
         key=secrets.token_hex(8),
         dataset_address=dataset_address,
+        group_address=group_address,
         shows_patch=request.app.state.opens_places and ports.runs.origin(found.id) is None,
         kept={item.digest for item in found.outputs if ports.objects.has(item.digest)},
     )

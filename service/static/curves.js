@@ -4,12 +4,19 @@ const style = getComputedStyle(document.documentElement);
 const colour = (name) => style.getPropertyValue(name).trim();
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 5], [1, 4]];
 const LINES = 6;
-const shown = { x: "step", log: false, smooth: 0, others: false };
+const axes = area ? JSON.parse(area.dataset.axes ?? "{}") : {}; // metric, or its beginning with *, to the metric that is its axis
+const hasAxes = Object.keys(axes).length > 0;
+const shown = { x: hasAxes ? "axis" : "step", log: false, smooth: 0, others: false };
 const runs = area ? JSON.parse(area.dataset.curves) : []; // [{id, name, state, group}]: those with group are laid over when asked for
 const charts = new Map(); // figure → uPlot
 const known = new Map(); // address → promise of an answer
 const details = new Map(); // figure → points of the part that is looked at
 const tags = new Map(); // address → ETag of its answer
+
+function axisOf(name) {
+  const starred = Object.keys(axes).find((known) => known.endsWith("*") && name.startsWith(known.slice(0, -1)) && axes[known] !== name);
+  return axes[name] ?? axes[starred];
+}
 
 function addressOf(run, more = {}) {
   return `/runs/${run.id}/curves?` + new URLSearchParams({ x: shown.x, ...more });
@@ -69,7 +76,10 @@ function table(found) {
 
 function options(figure, lines, width) {
   const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--rule"), width: 1 }, ticks: { stroke: colour("--rule"), width: 1 }, font: "11px system-ui" };
-  const seconds = shown.x === "time";
+  const name = figure.dataset.metric;
+  const seconds = shown.x === "time" || name.startsWith("system/"); // samples of the machine are taken by the second
+  const own = shown.x === "axis" ? axisOf(name) : undefined;
+  const label = seconds ? "seconds" : own ?? "step";
   return {
     width,
     height: 220,
@@ -77,10 +87,10 @@ function options(figure, lines, width) {
     cursor: { sync: { key: "curves", setSeries: false }, drag: { x: true, y: false } },
     legend: { live: true },
     axes: [
-      { ...axis, label: seconds ? "seconds" : "step", labelFont: "11px system-ui", labelSize: 16, size: 30, space: 60, incrs: seconds ? undefined : [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 1e7, 1e8, 1e9] },
+      { ...axis, label, labelFont: "11px system-ui", labelSize: 16, size: 30, space: 60, incrs: seconds || own ? undefined : [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 1e7, 1e8, 1e9] },
       { ...axis, size: 58, values: (_, splits) => splits.map((value) => (value == null ? "" : Number(value.toPrecision(6)).toString())) },
     ],
-    series: [{ label: seconds ? "seconds" : "step" }, ...lines],
+    series: [{ label }, ...lines],
     hooks: { setSelect: [(plot) => plot.select.width > 0 && setTimeout(() => refine(figure), 0)] },
   };
 }
@@ -220,7 +230,8 @@ async function extend(figure) {
 function figureOf(metric) {
   const there = [...area.querySelectorAll("figure[data-metric]")];
   if (there.some((figure) => figure.dataset.metric === metric.name)) return;
-  let place = area.querySelector(metric.is_aside ? "details .charts" : ":scope > .charts");
+  const aside = metric.name.startsWith("system/") ? "details.system .charts" : "details.aside .charts";
+  let place = area.querySelector(metric.is_aside ? aside : ":scope > .charts");
   if (!place && metric.is_aside) return; // they are folded away: a page that is asked for again has them
   if (!place) area.append((place = make("div", { className: "charts" })));
   area.querySelector("[data-none]")?.remove();
@@ -256,6 +267,7 @@ function tools() {
   bar.setAttribute("role", "toolbar");
   bar.setAttribute("aria-label", "Curves");
   const axis = make("select", {});
+  if (hasAxes) axis.append(new Option("defined axis", "axis"));
   axis.append(new Option("step", "step"), new Option("time", "time"));
   bar.append(control("Over", axis, (input) => ((shown.x = input.value), redraw())));
   bar.append(control("Log scale", make("input", { type: "checkbox" }), (input) => ((shown.log = input.checked), redraw())));

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from lineage.adapters.objects.folder import FolderObjectStore
+from lineage.model.media import read_sheet
 from tests.support.commands import command, lineage, looked_up
 
 PAST = """
 import math, os, sys
-import wandb
+import numpy, wandb
 settings = wandb.Settings(silent=True, root_dir=".")
 config = {"lr": 0.1, "nested": {"a": [1, 2]}, "api_key": "hunter22-very-secret", "input_datasets": [{"Dataset": "s3://bucket/cars"}]}
 run = wandb.init(project="theirs", group="g", job_type="train", name="past", tags=["t"], config=config, settings=settings)
@@ -26,7 +28,8 @@ with data.new_file("rows.txt") as stream:
 run._log_artifact(data, aliases=["a"], is_user_created=True, use_after_commit=True)
 for step in range(int(sys.argv[1])):
     run.log({"loss": 1 / (step + 1), "deep": {"x": step}})
-run.log({"loss": math.nan, "histogram": wandb.Histogram([1, 2])})
+shown = wandb.Image(numpy.zeros((3, 4, 3), numpy.uint8), caption="a car")
+run.log({"loss": math.nan, "histogram": wandb.Histogram([1, 2]), "shown": shown, "page": wandb.Html("page")})
 run.config.update({"later": True})
 model = wandb.Artifact("net", "model")
 with model.new_file("net.pth") as stream:
@@ -83,13 +86,19 @@ def test_a_folder_becomes_a_record(repository: Path) -> None:
     ]
     assert run["environment"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert run["environment"]["packages"]["wandb"]["version"]
-    (used,), (model,) = run["uses"], run["outputs"]
+    (used,), (model, *sheets) = run["uses"], run["outputs"]
     assert (used["kind"], used["path"]) == ("dataset", "rows.txt")
     assert (model["name"], model["kind"], model["details"]["content"]) == ("net", "model", "kept")
     assert looked_up(repository, "data", model["digest"])["runs"][0]["run_id"] == run["id"], "a model is found by its content"
     assert run["imported"]["facts"]["git_commit"] == command(repository, "git", "rev-parse", "HEAD").stdout.strip()
     assert [text.partition(":")[0] for text in made["missing"]] == ["code", "data", "environment", "settings", "seed"]
-    assert any("histogram" in note for note in run["notes"])
+    objects = FolderObjectStore(repository / ".lineage" / "objects")
+    shown = {item["name"]: read_sheet(objects.get_bytes(item["digest"])) for item in sheets}
+    assert sorted(shown) == ["media/histogram/5.json", "media/shown/5.json"]
+    (picture,) = shown["media/shown/5.json"]["items"]
+    assert (picture["caption"], picture["width"], picture["height"]) == ("a car", 4, 3)
+    assert sum(shown["media/histogram/5.json"]["counts"]) == 2
+    assert any("page" in note for note in run["notes"]), "what is not taken over is named"
     kept = [path for path in (repository / ".lineage").rglob("*") if path.is_file()]
     assert [str(path) for path in kept if b"hunter22-very-secret" in path.read_bytes()] == []
 

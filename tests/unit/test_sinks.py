@@ -44,7 +44,7 @@ class Listener:
     def logged(self, values: Any, step: int) -> None:
         self._hear("logged", values, step)
 
-    def metric_defined(self, name: str, step_metric: str | None) -> None:
+    def metric_defined(self, name: str, step_metric: str | None, summary: str | None = None) -> None:
         self._hear("metric_defined", name)
 
     def pictures_logged(self, name: str, pictures: Any, classes: Any) -> None:

@@ -10,6 +10,7 @@ alone, metadata does not count.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -23,6 +24,7 @@ import wandb
 
 from lineage.adapters.trackers.wandb_delivery import Delivery, LiveDelivery
 from lineage.model.dataset import InputRecord
+from lineage.model.media import MEDIA
 from lineage.model.run import Artifact, MetricPoint, Run, RunState
 from lineage.model.secrets import redact_command
 from lineage.model.wandb_names import LENGTH, artifact_type, dataset_alias, dataset_artifact_name, file_artifact_name
@@ -90,19 +92,29 @@ class WandbTracker:
         """Log pictures with boxes that can be switched on and off by kind and class."""
         self._run.log({name: [_image(picture, classes) for picture in pictures]})
 
-    def metric_defined(self, name: str, step_metric: str | None) -> None:
-        """Pass on which metric is the horizontal axis."""
-        self._run.define_metric(name, step_metric=step_metric)
+    def table_logged(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Log a table; a column may hold values of different types."""
+        self._run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows], allow_mixed_types=True)})
+
+    def histogram_logged(self, name: str, counts: Sequence[float], edges: Sequence[float]) -> None:
+        """Log a histogram."""
+        import numpy as np  # only here, and of histograms are few
+
+        self._run.log({name: wandb.Histogram(np_histogram=(np.asarray(counts), np.asarray(edges)))})
+
+    def metric_defined(self, name: str, step_metric: str | None, summary: str | None) -> None:
+        """Pass on which metric is the horizontal axis, and what the summary gets."""
+        self._run.define_metric(name, step_metric=step_metric, summary=summary)
 
     def artifact_made(self, run: Run, item: Artifact, path: Path | None) -> None:
-        """Log an artifact: a dataset version by its identity, a file with its content and digest."""
+        """Log an artifact: a dataset version by its identity, a file with its content and digest. Media were logged as such."""
         if item.kind == "dataset":
             identity = _identity(item.details)
             self._outputs.append(identity)
             versions = list(map(_as_version_3, self._outputs))
             self._update({"lineage": self._nested({"outputs": self._outputs}), "output_datasets": versions})
             self._run.log_artifact(_dataset_artifact(identity), aliases=[dataset_alias(identity)])
-        elif path is not None:
+        elif path is not None and item.kind != MEDIA:
             kind, name = artifact_type(item.kind), file_artifact_name(item.name)
             if self._types.setdefault(name, kind) != kind:  # W&B has one type for a name
                 name = f"{name[: LENGTH - len(kind) - 1]}-{kind}"
@@ -253,4 +265,11 @@ def _image(picture: BoxedPicture, classes: Mapping[int, str]) -> Any:
             for left, top, right, bottom in [box.corners]
         ]
         boxes[kind] = {"box_data": data, "class_labels": dict(classes)}
-    return wandb.Image(picture.pixels, boxes=boxes, caption=picture.caption)
+    masks = {kind: {"mask_data": mask, "class_labels": dict(classes)} for kind, mask in picture.masks.items()}
+    pixels = picture.pixels
+    if isinstance(pixels, bytes):
+        from PIL import Image  # W&B wants it for pictures only
+
+        pixels = Image.open(io.BytesIO(pixels))
+        pixels.load()
+    return wandb.Image(pixels, boxes=boxes, masks=masks or None, caption=picture.caption)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any
 
 from lineage.model.run import MetricPoint
-from lineage.ports import ForeignFile
+from lineage.ports import ForeignFile, ForeignMedia
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
-def points_of(history: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[list[MetricPoint], list[str]]:
-    """The numbers of a history as metric points, and a sentence about what else was in it."""
+def points_of(history: Sequence[tuple[int, Mapping[str, Any]]], taken: Set[str] = frozenset()) -> tuple[list[MetricPoint], list[str]]:
+    """The numbers of a history as metric points, and a sentence about what else was in it, but for names that were ``taken`` over."""
     points: list[MetricPoint] = []
     others: set[str] = set()
     for step, values in history:
@@ -22,9 +23,35 @@ def points_of(history: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[list[Me
         at = values.get("_timestamp")
         if numbers:
             points.append(MetricPoint(step=step, values=numbers, at=float(at) if isinstance(at, int | float) else 0.0))
-    names = sorted(others)
+    names = sorted(others - taken)
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return points, [f"logged, but no numbers and so not taken over: {', '.join(names[:5])}{more}"] if names else []
+
+
+def media_of(history: Sequence[tuple[int, Mapping[str, Any]]], folder: Path) -> list[ForeignMedia]:
+    """Pictures, whose files are in the folder, and histograms of a history."""
+    found: list[ForeignMedia] = []
+    for step, values in history:
+        for name, value in _flat(values):
+            if not isinstance(value, Mapping):
+                continue
+            if value.get("_type") == "histogram" and isinstance(value.get("values"), list) and isinstance(value.get("bins"), list):
+                found.append(ForeignMedia(name, step, histogram=(value["values"], value["bins"])))
+            elif value.get("_type") in ("image-file", "images/separated") and (pictures := _pictures(value, folder)):
+                found.append(ForeignMedia(name, step, pictures))
+    return found
+
+
+def _pictures(value: Mapping[str, Any], folder: Path) -> list[tuple[Path, str | None]]:
+    names, captions = (value.get("filenames"), value.get("captions")) if value["_type"] != "image-file" else ([value.get("path")], None)
+    told = captions if isinstance(captions, list) else [value.get("caption")]
+    found: list[tuple[Path, str | None]] = []
+    for number, name in enumerate(names if isinstance(names, list) else ()):
+        file = (folder / name).resolve() if isinstance(name, str) else folder
+        if file.is_file() and file.is_relative_to(folder.resolve()):  # a log from elsewhere may name any file
+            caption = told[number] if number < len(told) else None
+            found.append((file, caption if isinstance(caption, str) else None))
+    return found
 
 
 def numbers_of(values: Mapping[str, Any], others: set[str] | None = None) -> dict[str, float]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lineage.adapters.trackers import wandb_server
-from lineage.adapters.trackers.wandb_facts import missing_of, numbers_of, packages_of, points_of, recorded_as
+from lineage.adapters.trackers.wandb_facts import media_of, missing_of, numbers_of, packages_of, points_of, recorded_as
 from lineage.adapters.trackers.wandb_log import WandbLog, read_log
 from lineage.errors import NotFound, UsageError
 from lineage.model.run import RunState
@@ -51,7 +51,8 @@ class WandbPastRuns:
 def _from_log(path: Path) -> ForeignRun:
     log = read_log(path)
     told, environment = log.run, log.environment
-    points, left_out = points_of(log.history)
+    media = media_of(log.history, path.parent / "files")
+    points, left_out = points_of(log.history, {item.key for item in media})
     started = datetime.fromtimestamp(told["start_s"], UTC)
     last = max([told["start_s"] + log.runtime_s, *(point.at for point in points[-1:])])
     state, error = _state(log)
@@ -90,6 +91,7 @@ def _from_log(path: Path) -> ForeignRun:
         user=environment.username,
         made=made,
         used=used,
+        media=media,
         facts=facts,
         missing=missing_of(facts, packages, used, config, has_command=bool(command)),
         notes=notes,
