@@ -7,14 +7,17 @@ button of its page, and ``lineage worker``. Needs Chromium on the PATH and the e
 from __future__ import annotations
 
 import io
+import math
 import os
+import random
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -22,11 +25,14 @@ sys.path.insert(0, str(ROOT))
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+    from lineage.model.run import Run
+    from lineage.ports import Ports
     from tests.support.filled_store import Filled
 
 OUT = ROOT / "docs" / "pictures"
 MOST_BYTES = 150_000
 WIDE, TALL, PHONE = (1280, 860), (1280, 960), (390, 844)
+SWEEP = "k3x9a2mf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +86,38 @@ def _whole_picture(page: Page) -> None:
     page.locator("figure.large").evaluate("element => element.scrollIntoView()")
 
 
+def _at_the_drawing(page: Page) -> None:
+    page.locator("#parameters").evaluate("element => element.scrollIntoView()")
+
+
+def _asked(page: Page) -> None:
+    place = page.locator('figure.drawn[data-metric="val_accuracy"] .u-over').bounding_box()
+    assert place is not None
+    page.mouse.move(place["x"] + place["width"] * 0.62, place["y"] + 60)
+    page.wait_for_timeout(500)
+
+
+def _at_media(page: Page) -> None:
+    page.locator("article.sheet", has=page.get_by_role("heading", name="predictions", exact=True)).evaluate(
+        "element => element.scrollIntoView()"
+    )
+    page.wait_for_load_state("networkidle")
+
+
 SHOTS = [
     Shot("runs", lambda _: "/runs?job_type=train", act=lambda page: page.locator("tbody input").nth(4).check()),
     Shot("groups", lambda _: "/runs?job_type=train&by=config:optimizer.learning_rate&column=metric:validation_AP&column=metric:loss"),
+    Shot("group", lambda _: "/groups/ECA?project=attention&with=SE&with=none&metric=val_accuracy&metric=val_loss", act=_asked),
     Shot("run", lambda filled: f"/runs/{filled.ids['rate-0.02-seed-7']}"),
     Shot("run-data", lambda filled: f"/runs/{filled.ids['rate-0.02-seed-7']}", act=_with_pictures),
     Shot("run-curves", lambda filled: f"/runs/{filled.ids['rate-0.02-seed-7']}", act=_drawn),
+    Shot("run-media", lambda filled: f"/runs/{filled.ids['drives']}", act=_at_media),
     Shot("comparison", _compare, act=_curves_drawn),
     Shot("graph", lambda filled: f"/runs/{filled.ids['rate-0.02-seed-7']}/lineage", act=_fitted),
     Shot("graph-phone", lambda filled: f"/runs/{filled.ids['tuned']}/lineage", PHONE),
     Shot("dataset", lambda filled: f"/datasets/{filled.dataset_id}"),
     Shot("picture", lambda filled: f"/pictures/{filled.picture}", act=_whole_picture),
+    Shot("sweep", lambda _: f"/sweeps/{SWEEP}", TALL, act=_at_the_drawing),
     Shot("phone", lambda filled: f"/runs/{filled.ids['rate-0.02-seed-7']}", PHONE),
 ]
 
@@ -146,9 +173,14 @@ def _take_of_filled_store(browser: Browser, folder: Path, wanted: Collection[str
     from service.app import create_app
     from tests.support.filled_store import fill
     from tests.support.serving import serving
+    from tests.support.shown_media import drives
+    from tests.support.sweeps import write_sweep
 
     filled = fill(folder, pictures=36, size=(480, 360))
     ports, jobs = filled.ports(), job_queue(filled.settings)
+    write_sweep(ports, SWEEP, 60, states={11: "stopped", 23: "failed"})
+    filled = replace(filled, ids={**filled.ids, "drives": drives(ports, folder / "parking").id})
+    _add_groups(ports, ports.runs.get(filled.ids["rate-0.02-seed-7"]))
     with serving(create_app(ports, jobs=jobs)) as address:
         for shot in SHOTS:
             if shot.name in wanted:
@@ -159,6 +191,36 @@ def _take_of_filled_store(browser: Browser, folder: Path, wanted: Collection[str
                 page.close()
     jobs.close()
     ports.runs.close()
+
+
+def _add_groups(ports: Ports, known: Run) -> None:
+    """Three variants of a network, five seeds each."""
+    from lineage.model.event import Ended, Started
+    from lineage.model.run import MetricPoint, RunState
+
+    bare: dict[str, Any] = {"inputs": (), "outputs": (), "summary": {}, "reproductions": (), "state": RunState.running, "ended_at": None}
+    for name, best in (("ECA", 0.78), ("SE", 0.74), ("none", 0.71)):
+        for seed in range(1, 6):
+            noise = random.Random(f"{name} {seed}")
+            own = {"id": noise.randbytes(16).hex(), "name": f"resnet-{name}-{seed}", "group": name, "project": "attention", "seed": seed}
+            run = known.model_copy(update=bare | own | {"config": {"attention": name, "seed": seed, "epochs": 40}})
+            ports.runs.append(run.id, Started(at=run.started_at, run=run))
+            points = []
+            for epoch in range(40):
+                risen = 1 - math.exp(-(epoch + 1) / 7)
+                values = {
+                    "val_accuracy": best * risen + noise.gauss(0, 0.02 / (1 + epoch / 20)),
+                    "val_loss": 2.3 - (1.2 + best) * risen + noise.gauss(0, 0.06),
+                }
+                points.append(MetricPoint(step=epoch, values=values, at=run.started_at.timestamp() + 30 * epoch))
+            ports.runs.add_metrics(run.id, points)
+            end = Ended(
+                at=run.started_at + timedelta(minutes=20),
+                state=RunState.finished,
+                summary=points[-1].values,
+                metrics_digest=ports.runs.metrics_digest(run.id),
+            )
+            ports.runs.append(run.id, end)
 
 
 def _take_of_job(browser: Browser, folder: Path, wanted: Collection[str]) -> None:

@@ -19,8 +19,9 @@ from lineage.ports.jobs import JobRequests
 from service import access, documentation, guard, limits, pages, problems
 from service.audit import AuditLog
 from service.observe import Figures, observed
-from service.routes import diff, groups, health, lineage, materialisations, models, objects, recording, runs, samples
+from service.routes import diff, groups, health, lineage, materialisations, models, objects, recording, runs, samples, sweeps
 from service.row_pictures import RowPictures
+from service.sweep_reports import SweepReports
 from service.telemetry import Spans
 
 _STATIC = Path(__file__).parent / "static"
@@ -79,6 +80,7 @@ def create_app(
         description=documentation.DESCRIPTION,
         openapi_tags=[
             {"name": "runs", "description": "One execution of a job, and what it read, logged and made."},
+            {"name": "sweeps", "description": "Trials of a sweep, and which parameter mattered."},
             {"name": "models", "description": "From the bytes of a model back to its data."},
             {"name": "samples", "description": "From a picture, a sample or a dataset version to the runs and models that saw it."},
             {"name": "lineage", "description": "Dataset versions, views, runs and models as a graph."},
@@ -93,6 +95,7 @@ def create_app(
     app.state.jobs = jobs
     app.state.opens_places = not need_tokens  # datasets and repositories that records name
     app.state.row_pictures = RowPictures(ports, opens_datasets=not need_tokens)
+    app.state.sweep_reports = SweepReports()
     app.state.stopping = stopping  # set when the process is told to end: answers that go on for long look at it
     # The last one added sees a request first.
     app.add_middleware(limits.unhurried, patience_s=patience_s)
@@ -105,7 +108,7 @@ def create_app(
     problems.install(app, pages.problem_page, guard.HEADERS)
     if jobs is not None:
         app.include_router(materialisations.router)
-    for part in (runs, groups, lineage, diff, models, samples, recording, objects, health, pages):
+    for part in (runs, groups, sweeps, lineage, diff, models, samples, recording, objects, health, pages):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     documentation.install(app, pages.render("docs.html"))

@@ -17,6 +17,16 @@ from lineage.model.code import CodeVersion
 from lineage.model.dataset import InputRecord
 from lineage.model.environment import Environment, Package
 from lineage.model.graph import Edge, FileNode, Graph, MoreNode, RunNode, VersionNode, ViewNode, node_id
+from lineage.model.group import (
+    Group,
+    GroupDifference,
+    GroupMember,
+    MetricOfGroup,
+    SpreadAtEnd,
+    SpreadOverSteps,
+    Variant,
+    Variation,
+)
 from lineage.model.listing import brief
 from lineage.model.materialisation import JobProgress, JobState, Materialisation, MaterialisationRequest
 from lineage.model.run import Artifact, MetricPoint, Reproduction, Run, RunState
@@ -262,6 +272,54 @@ def models() -> dict[str, Any]:
     """Its model, and one that was fine-tuned from it."""
     shown: schemas.Seen = schemas.Seen.model_validate_json(seen()["content"]["application/json"]["example"])
     return example(schemas.Models(models=shown.models))
+
+
+def group() -> dict[str, Any]:
+    """A group of two runs."""
+    end = SpreadAtEnd(n=2, mean=0.482, std=0.0184, min=0.469, max=0.495)
+    over = SpreadOverSteps(
+        x=(0, 1, 2),
+        n=(2, 2, 2),
+        mean=(2.31, 1.07, 0.482),
+        std=(0.0424, 0.0566, 0.0184),
+        min=(2.28, 1.03, 0.469),
+        max=(2.34, 1.11, 0.495),
+        steps=3,
+        values=6,
+    )
+    made, other = record(), "b1946ac92492d2347c6235b4d2611184"
+    seeds = tuple(Variant(value=seed, runs=(run,)) for seed, run in (("7", made.id), ("8", other)))
+    difference = GroupDifference(
+        sentence="these 2 runs differ only in the seed",
+        is_seed_only=True,
+        variations=(Variation(subject="seed", name="seed", variants=seeds),),
+    )
+    member = GroupMember(
+        run_id=made.id,
+        name=made.name,
+        project=made.project,
+        state=made.state,
+        seed=7,
+        started_at=made.started_at,
+        repeats=None,
+        left_out=None,
+        last={"loss": 0.469},
+    )
+    second = member.model_copy(
+        update={"run_id": other, "name": f"{made.name}-seed-8", "seed": 8, "repeats": made.id, "last": {"loss": 0.495}}
+    )
+    metric = MetricOfGroup(name="loss", end=end, axis="step", over=over)
+    return example(
+        Group(
+            name="cars-20px",
+            project=made.project,
+            runs=2,
+            members=(second, member),
+            is_whole=True,
+            metrics=(metric,),
+            difference=difference,
+        )
+    )
 
 
 def run_groups() -> dict[str, Any]:

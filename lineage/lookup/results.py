@@ -14,7 +14,7 @@ from lineage.record.metrics import NOT_COMPARED
 if TYPE_CHECKING:
     from lineage.model.difference import MetricDifference, Results, ValueChange
 
-_LOWER_IS_BETTER = re.compile(r"loss|err(or)?(_|/|$)|(^|[_/])(mse|mae|rmse|perplexity)([_/]|$)")
+LOWER_IS_BETTER = re.compile(r"loss|err(or)?(_|/|$)|(^|[_/])(mse|mae|rmse|perplexity)([_/]|$)")
 
 FlatPoint = tuple[int, str, bytes, float]
 """(step, metric, bits of the value, value)."""
@@ -110,7 +110,7 @@ def _series(points: Sequence[FlatPoint]) -> dict[str, list[FlatPoint]]:
 def _metric(name: str, ours: list[FlatPoint], theirs: list[FlatPoint]) -> MetricDifference:
     from lineage.model.difference import MetricDifference
 
-    best_is: Literal["lowest", "highest"] = "lowest" if _LOWER_IS_BETTER.search(name.lower()) else "highest"
+    best_is: Literal["lowest", "highest"] = "lowest" if LOWER_IS_BETTER.search(name.lower()) else "highest"
     parted = None
     if [point[0] for point in ours] == [point[0] for point in theirs]:
         parted = next(((a, b) for a, b in zip(ours, theirs, strict=True) if a[2] != b[2]), None)

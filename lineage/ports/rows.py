@@ -177,6 +177,34 @@ class ViewRead:
     last_at: str
 
 
+@dataclass(frozen=True, slots=True)
+class SweepName:
+    """A sweep in one line, of its trials' records. ``began_at`` (UTC, ISO 8601 with microseconds) is when the first of them began.
+
+    Attributes:
+        sweep: Its id.
+        definition: Object with its definition.
+        runs: Number of runs that were one of its trials, every attempt counted.
+        complete: Number of trials in this state, of each the attempt that counts; so are the next three.
+        best_run: Run of the best complete trial, if there is one with a finite value.
+        best_value: That value.
+    """
+
+    sweep: str
+    began_at: str
+    project: str
+    metric: str | None
+    goal: str
+    definition: str
+    runs: int
+    complete: int
+    stopped: int
+    running: int
+    failed: int
+    best_run: str | None
+    best_value: float | None
+
+
 class RowIndex(Protocol):
     """Finds views and runs by what is in them. Rebuilt from records and objects when it is lost."""
 
@@ -263,6 +291,15 @@ class RowIndex(Protocol):
 
     def uploads(self, dataset_id: str, commit_id: str | None, most: int) -> list[str]:
         """Ids of runs that wrote versions of a dataset, or this one, newest first."""
+
+    def sweeps(self, most: int, *, after: tuple[str, str] | None = None, prefix: str = "") -> list[SweepName]:
+        """Sweeps that runs belong to, the newest first, at most so many.
+
+        Args:
+            most: So many at most.
+            after: Go on behind this (began_at, id).
+            prefix: Only those whose ids begin so.
+        """
 
     def archive(self, content_digest: str) -> str | None:
         """Object that lists a kept copy of a view's rows (``lineage.record.archive``)."""

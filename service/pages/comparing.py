@@ -8,6 +8,7 @@ from typing import Any
 
 from lineage.lookup.diff import dotted
 from lineage.model.environment import Environment
+from lineage.model.media import MEDIA
 from lineage.model.run import Run
 
 
@@ -99,7 +100,7 @@ def results(runs: Sequence[Run]) -> list[Line]:
 
 def outputs(runs: Sequence[Run]) -> list[Line]:
     """Beginnings of the digests of what they made, by name; checkpoints apart, of which there are many."""
-    return lines([{item.name: f"{item.digest[:19]}…" for item in run.outputs if item.kind != "checkpoint"} for run in runs])
+    return lines([{item.name: f"{item.digest[:19]}…" for item in run.outputs if item.kind not in ("checkpoint", MEDIA)} for run in runs])
 
 
 def data(runs: Sequence[Run]) -> list[tuple[str, list[Line]]]:

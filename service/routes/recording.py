@@ -57,6 +57,7 @@ Question = Literal[
     "versions_read",
     "views_read",
     "uploads",
+    "sweeps",
     "unindexed_inputs",
     "ledger",
     "archive",
@@ -164,6 +165,9 @@ def ask_rows(ports: PortsOf, question: Question, told: RowQuestion) -> Any:
             return ports.rows.views_read(told.values[0], told.values[1] if len(told.values) > 1 else None, told.most, told.skip)
         case "uploads":
             return ports.rows.uploads(told.values[0], told.values[1] if len(told.values) > 1 else None, told.most)
+        case "sweeps":
+            after = (told.values[0], told.values[1]) if len(told.values) > 1 else None
+            return ports.rows.sweeps(told.most, after=after, prefix=told.space)
         case "unindexed_inputs":
             return ports.rows.unindexed_inputs()
         case "ledger":

@@ -15,6 +15,7 @@ from lineage.errors import Conflict, IntegrityError, NotFound
 from lineage.model.digest import canonical_json, digest_of_bytes
 from lineage.model.environment import Environment
 from lineage.model.event import Event, Started, apply, chain_digest
+from lineage.model.metrics import StoredPoint
 from lineage.model.run import MetricPoint, Run
 from lineage.model.transport import (
     MOST_POINTS,
@@ -124,10 +125,17 @@ class HttpRunStore:
 
     def metrics(self, run_id: str, skip: int = 0) -> list[MetricPoint]:
         """Metric points in the order of the calls, without the first ``skip``; asked for in pages."""
-        found: list[MetricPoint] = []
+        return points_of(self._stored(run_id, skip))
+
+    def stored_metrics(self, run_id: str) -> list[StoredPoint]:
+        """Metric points as the service keeps them, in the order of the calls."""
+        return self._stored(run_id, 0)
+
+    def _stored(self, run_id: str, skip: int) -> list[StoredPoint]:
+        found: list[StoredPoint] = []
         while True:
             path = f"{_STORE}/runs/{_part(run_id)}/metrics?skip={skip + len(found)}"
-            page = points_of(self._client.send("GET", path).json())
+            page = [(int(step), float(at), str(values)) for step, at, values in self._client.send("GET", path).json()]
             found += page
             if len(page) < MOST_POINTS:
                 return found

@@ -22,6 +22,7 @@ from lineage.ports import (
     RowIndex,
     RunName,
     Sighting,
+    SweepName,
     VersionRead,
     ViewRead,
 )
@@ -36,6 +37,7 @@ _RUN_NAMES: TypeAdapter[list[RunName]] = TypeAdapter(list[RunName])
 _DATASETS: TypeAdapter[list[DatasetName]] = TypeAdapter(list[DatasetName])
 _VERSIONS: TypeAdapter[list[VersionRead]] = TypeAdapter(list[VersionRead])
 _VIEWS_READ: TypeAdapter[list[ViewRead]] = TypeAdapter(list[ViewRead])
+_SWEEPS: TypeAdapter[list[SweepName]] = TypeAdapter(list[SweepName])
 _IDS: TypeAdapter[list[str]] = TypeAdapter(list[str])
 _THINGS = 1_000
 _TEXT: TypeAdapter[str | None] = TypeAdapter(str | None)
@@ -155,7 +157,7 @@ class SpoolingRowIndex:
         return list((found | {item.run_id: item for item in self._local.run_names(run_ids)}).values())
 
     def datasets(self, after: str, most: int) -> list[DatasetName]:
-        """The service's: what is still on its way there is counted when it has arrived. So are the next three."""
+        """The service's: what is still on its way there is counted when it has arrived. So are the next four."""
         return self._ask("datasets", _DATASETS, space=after, most=most)
 
     def versions_read(self, dataset_id: str, most: int, skip: int = 0) -> list[VersionRead]:
@@ -168,6 +170,9 @@ class SpoolingRowIndex:
     def uploads(self, dataset_id: str, commit_id: str | None, most: int) -> list[str]:
         values = (dataset_id,) if commit_id is None else (dataset_id, commit_id)
         return self._ask("uploads", _IDS, values=values, most=most)
+
+    def sweeps(self, most: int, *, after: tuple[str, str] | None = None, prefix: str = "") -> list[SweepName]:
+        return self._ask("sweeps", _SWEEPS, values=after or (), space=prefix, most=most)
 
     def archive(self, content_digest: str) -> str | None:
         return self._local.archive(content_digest) or self._ask("archive", _TEXT, values=(content_digest,))

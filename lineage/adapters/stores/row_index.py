@@ -10,7 +10,20 @@ from lineage.adapters.stores.briefs import brief_from_tables, sightings
 from lineage.adapters.stores.catalogue import find_datasets, find_versions, find_views
 from lineage.adapters.stores.database import Database, Execute, in_lists
 from lineage.adapters.stores.links import find_links, find_run_names, find_uploads
-from lineage.ports import ArtifactEdge, DatasetName, KeyKind, KnownVersion, Link, LinkKind, RunName, Sighting, VersionRead, ViewRead
+from lineage.adapters.stores.sweeps import find_sweeps
+from lineage.ports import (
+    ArtifactEdge,
+    DatasetName,
+    KeyKind,
+    KnownVersion,
+    Link,
+    LinkKind,
+    RunName,
+    Sighting,
+    SweepName,
+    VersionRead,
+    ViewRead,
+)
 
 _SEGMENTS_OF_A_SIZE = 16
 # In bits: segments of up to two million entries. Every other writer waits meanwhile: five million entries took 1.1 s of processor time.
@@ -246,6 +259,11 @@ class SqlRowIndex:
         """Datasets that runs read, by id; at most so many behind the id ``after``."""
         with self._database.reading() as execute:
             return find_datasets(execute, after, most)
+
+    def sweeps(self, most: int, *, after: tuple[str, str] | None = None, prefix: str = "") -> list[SweepName]:
+        """Sweeps that runs belong to, the newest first."""
+        with self._database.reading() as execute:
+            return find_sweeps(execute, most, after, prefix)
 
     def versions_read(self, dataset_id: str, most: int, skip: int = 0) -> list[VersionRead]:
         """Versions of a dataset that runs read, the one that was read last first, without the first ``skip``."""

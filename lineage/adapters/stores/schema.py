@@ -156,5 +156,16 @@ MIGRATIONS: tuple[tuple[Step, ...], ...] = (
         "CREATE INDEX run_inputs_view_name ON run_inputs (view_name, started_at, run_id)",
         "CREATE INDEX run_inputs_view_id ON run_inputs (view_id, started_at, run_id)",
     ),
+    (
+        # Sweeps, and which run is which trial. No record of an earlier release belongs to one.
+        """CREATE TABLE recorded_sweeps (
+            id TEXT PRIMARY KEY, began_at TEXT NOT NULL, project TEXT NOT NULL, metric TEXT, goal TEXT NOT NULL,
+            definition TEXT NOT NULL)""",
+        "CREATE INDEX recorded_sweeps_newest ON recorded_sweeps (began_at DESC, id DESC)",
+        """CREATE TABLE sweep_trials (
+            run_id TEXT PRIMARY KEY, sweep TEXT NOT NULL, number INTEGER NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL,
+            value DOUBLE PRECISION, started_at TEXT NOT NULL)""",
+        "CREATE INDEX sweep_trials_sweep ON sweep_trials (sweep, number)",
+    ),
 )
 """One entry for each version of the schema, oldest first. Released entries are never edited."""

@@ -20,6 +20,7 @@ from lineage.adapters.stores.spool_delivery import Handed, SpoolDelivery
 from lineage.errors import LineageError, NotFound
 from lineage.model.environment import Environment
 from lineage.model.event import Event
+from lineage.model.metrics import StoredPoint
 from lineage.model.run import MetricPoint, Run
 from lineage.ports import Position, RunQuery, RunStore
 
@@ -151,6 +152,9 @@ class SpoolingRunStore:
 
     def metrics(self, run_id: str, skip: int = 0) -> list[MetricPoint]:
         return self._of(run_id).metrics(run_id, skip)
+
+    def stored_metrics(self, run_id: str) -> list[StoredPoint]:
+        return self._of(run_id).stored_metrics(run_id)
 
     def metrics_digest(self, run_id: str) -> str | None:
         return self._of(run_id).metrics_digest(run_id)

@@ -116,6 +116,10 @@ class SqlRunStore:
 
     @staticmethod
     def _write_index(execute: Execute, before: Run | None, after: Run) -> None:
+        if after.sweep is not None:
+            from lineage.adapters.stores.sweeps import write_trial  # few runs are one
+
+            write_trial(execute, after, after.sweep)
         if after.code is not None and (before is None or before.code != after.code):
             write_code_names(execute, after.id, after.code.model_dump())
         known, told = 0 if before is None else len(before.inputs), briefs(after)
@@ -276,11 +280,17 @@ class SqlRunStore:
 
     def metrics(self, run_id: str, skip: int = 0) -> list[MetricPoint]:
         """Metric points in the order of the calls, without the first ``skip``."""
+        return [MetricPoint(step=step, at=at, values=json.loads(payload)) for step, at, payload in self._stored(run_id, skip)]
+
+    def stored_metrics(self, run_id: str) -> list[StoredPoint]:
+        """Metric points as they are kept, in the order of the calls."""
+        return [(step, at, payload) for step, at, payload in self._stored(run_id, 0)]
+
+    def _stored(self, run_id: str, skip: int) -> Sequence[Sequence[Any]]:
         with self._database.reading() as execute:
-            found = execute(
+            return execute(
                 "SELECT step, at, payload FROM metrics WHERE run_id = ? ORDER BY number LIMIT ? OFFSET ?", (run_id, 2**63 - 1, skip)
             )
-        return [MetricPoint(step=step, at=at, values=json.loads(payload)) for step, at, payload in found]
 
     def metrics_digest(self, run_id: str) -> str | None:
         """Digest over the stored points; read in parts, a long run has millions."""
