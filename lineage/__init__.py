@@ -22,26 +22,57 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lineage import errors, training
     from lineage.api.keeping import archive, materialise, open_recorded, verify
-    from lineage.api.looking import compare_steps, diff, get, impact, leaks, metrics, models_using, rows_of, runs, trained_on
+    from lineage.api.looking import (
+        compare_steps,
+        diff,
+        get,
+        group,
+        impact,
+        importance,
+        leaks,
+        metrics,
+        models_using,
+        rows_of,
+        runs,
+        trained_on,
+    )
     from lineage.api.recording import start_run
+    from lineage.api.sweeping import agent, sweep
     from lineage.api.uploading import upload
     from lineage.autologging.switch import autolog
 
 _PLACES = {
     "keeping": ("archive", "materialise", "open_recorded", "verify"),
-    "looking": ("compare_steps", "diff", "get", "impact", "leaks", "metrics", "models_using", "rows_of", "runs", "trained_on"),
+    "looking": (
+        "compare_steps",
+        "diff",
+        "get",
+        "group",
+        "impact",
+        "importance",
+        "leaks",
+        "metrics",
+        "models_using",
+        "rows_of",
+        "runs",
+        "trained_on",
+    ),
     "recording": ("start_run",),
+    "sweeping": ("agent", "sweep"),
     "uploading": ("upload",),
 }
 
 __all__ = [
+    "agent",
     "archive",
     "autolog",
     "compare_steps",
     "diff",
     "errors",
     "get",
+    "group",
     "impact",
+    "importance",
     "leaks",
     "materialise",
     "metrics",
@@ -50,6 +81,7 @@ __all__ = [
     "rows_of",
     "runs",
     "start_run",
+    "sweep",
     "trained_on",
     "training",
     "upload",

@@ -14,24 +14,29 @@ from typing import Annotated
 import typer
 
 from lineage.cli import (
+    agent,
     bundle,
     calibrate,
     diff,
     doctor,
     graph,
+    group,
     impact,
+    importance,
     importing,
     jobs,
     keep,
     keys,
     leaks,
     look,
+    repeat,
     replay,
     reproduce,
     run,
     serve,
     steps,
     store,
+    sweep,
     sync,
     tokens,
     transfer,
@@ -74,8 +79,12 @@ def _options(
 upload.register(app)
 view.register(app)
 run.register(app)
+sweep.register(app)
+agent.register(app)
 look.register(app)
 graph.register(app)
+group.register(app)
+importance.register(app)
 leaks.register(app)
 impact.register(app)
 diff.register(app)
@@ -83,6 +92,7 @@ steps.register(app)
 replay.register(app)
 reproduce.register(app)
 calibrate.register(app)
+repeat.register(app)
 keep.register(app)
 bundle.register(app)
 importing.register(app)

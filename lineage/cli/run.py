@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +16,8 @@ from lineage.record.observed.observation import Observation
 from lineage.record.reproducing import RUN_VARIABLE
 from lineage.record.start import start_run
 from lineage.settings import load_settings
-from lineage.wiring import child_variables, environment_of, wire
+from lineage.wiring import child_variables, wire
+from lineage.wiring_agents import where_it_runs
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +45,7 @@ def run_command(
     The program needs no change. One that calls lineage.start_run() adds to this record instead of starting its own.
     """
     settings = load_settings()
-    ports, prefix, doubt = _where_it_runs(wire(settings), command[0])
+    ports, prefix, doubt = where_it_runs(wire(settings), command[0])
     live = start_run(ports, project=project or settings.project, job_type=job_type, name=name, group=group, command=command)
     if doubt is not None:
         live.note(doubt)
@@ -79,17 +77,3 @@ def _end(live: LiveRun, status: int, *, as_json: bool) -> None:
     if as_json:
         print_json(run.model_dump(mode="json"))
     raise typer.Exit(status)
-
-
-def _where_it_runs(ports: Ports, word: str) -> tuple[Ports, str, str | None]:
-    """Ports whose probe describes the command's environment, the folder of that environment, and what is to be said of it."""
-    program = shutil.which(word)
-    if program is None or Path(program).parent == Path(sys.executable).parent:
-        return ports, sys.prefix, None
-    try:
-        found = environment_of(ports, Path(program))
-    except LineageError as error:
-        return ports, sys.prefix, f"the environment recorded is that of the lineage command: {error.message}"
-    if found is None:  # a shell script, for example: its Python processes tell when they begin
-        return ports, sys.prefix, None
-    return replace(ports, environment=found[0]), found[1], None

@@ -22,6 +22,7 @@ from lineage.model.observed import Observed
 from lineage.model.push import Push
 from lineage.model.run import Artifact, FindEnvironment, Reproduction, ResumedFrom, RowsRead, Run, RunState, Signature, UsedArtifact
 from lineage.model.steps import LoaderRecord, StepLogRecord
+from lineage.model.sweep import StoppedEarly, with_parameters
 
 
 class _Event(BaseModel):
@@ -51,6 +52,7 @@ class Described(_Event):
     determinism: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     trackers: dict[str, dict[str, Any]] = {}
+    axes: dict[str, str] = {}
 
 
 class InputUsed(_Event):
@@ -172,6 +174,13 @@ class Noted(_Event):
     note: str
 
 
+class TrialStopped(_Event):
+    """The sweep of the run ended it early."""
+
+    kind: Literal["trial_stopped"] = "trial_stopped"
+    stopped: StoppedEarly
+
+
 class Ended(_Event):
     """The run is over, once."""
 
@@ -222,6 +231,7 @@ Event = Annotated[
     | TrackerTold
     | Pushed
     | Noted
+    | TrialStopped
     | Ended
     | Reproduced
     | Calibrated
@@ -252,10 +262,12 @@ def apply(run: Run | None, event: Event) -> Run:
                 update=words
                 | {
                     "tags": (*run.tags, *(tag for tag in event.tags if tag not in run.tags)),
-                    "config": run.config | event.config,
+                    # A trial stays what its sweep made it, whatever its program says later.
+                    "config": with_parameters(run.config | event.config, {} if run.sweep is None else run.sweep.parameters),
                     "determinism": run.determinism | event.determinism,
                     "summary": run.summary | event.summary,
                     "trackers": run.trackers | event.trackers,
+                    "axes": run.axes | event.axes,
                 }
             )
         case InputUsed():
@@ -293,16 +305,11 @@ def apply(run: Run | None, event: Event) -> Run:
             return run.model_copy(update={"pushes": (*elsewhere, event.push)})
         case Noted():
             return run.model_copy(update={"notes": (*run.notes, event.note)})
+        case TrialStopped():
+            return run.model_copy(update={"stopped_early": event.stopped})
         case Ended():
-            return run.model_copy(
-                update={
-                    "state": event.state,
-                    "ended_at": event.at,
-                    "summary": run.summary | event.summary,
-                    "error": event.error,
-                    "metrics_digest": event.metrics_digest,
-                }
-            )
+            told = {name: getattr(event, name) for name in ("state", "error", "metrics_digest")}
+            return run.model_copy(update=told | {"ended_at": event.at, "summary": run.summary | event.summary})
         case Signed():
             return run.model_copy(update={"signatures": (*run.signatures, event.signature)})
         case Reproduced():

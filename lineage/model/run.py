@@ -20,7 +20,7 @@ from lineage.model.imported import Imported
 from lineage.model.observed import Observed
 from lineage.model.push import Push
 from lineage.model.steps import LoaderRecord, StepLogRecord
-from lineage.model.sweep import SweepTrial
+from lineage.model.sweep import StoppedEarly, SweepTrial
 
 SCHEMA_VERSION = 1
 FindEnvironment = Callable[[str], Environment]
@@ -186,11 +186,13 @@ class Run(BaseModel):
         loaders: How batches of its inputs were made.
         step_logs: One for each process of the training.
         trackers: What other systems call this run, by system.
+        axes: Which metric is the horizontal axis of another, by that one's name; with ``*`` at its end of all whose names begin so.
         notes: What could not be found out or recorded, one sentence each.
         reproduces: The run that this one was made to repeat.
         repeats: The run whose recorded command this one runs with another seed.
         resumes: The run that this one goes on with, from a checkpoint of it.
         sweep: The trial of a sweep that it is.
+        stopped_early: Where its sweep ended it, when it did.
         metrics_digest: Over every metric point in order, taken when the run ended.
         reproductions: Later runs made to repeat this one.
         signatures: By whom it was signed.
@@ -236,12 +238,14 @@ class Run(BaseModel):
     summary: dict[str, Any] = {}
     outputs: tuple[Artifact, ...] = ()
     trackers: dict[str, dict[str, Any]] = {}
+    axes: dict[str, str] = {}
     notes: tuple[str, ...] = ()
     error: str | None = None
     reproduces: str | None = None
     repeats: str | None = None
     resumes: ResumedFrom | None = None
     sweep: SweepTrial | None = None
+    stopped_early: StoppedEarly | None = None
     metrics_digest: Digest | None = None
     reproductions: tuple[Reproduction, ...] = ()
     calibration: Calibration | None = None

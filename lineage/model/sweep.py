@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,3 +34,32 @@ class SweepTrial(BaseModel):
     metric: str | None = None
     goal: Goal = "minimize"
     definition: Digest
+
+
+class StoppedEarly(BaseModel):
+    """That a sweep ended a trial before its program was done.
+
+    How far the program got before its end came is left to chance: a result, and a comparison, is about the points up to this one.
+
+    Attributes:
+        points: Metric points of the run up to the one that decided, that one included.
+        step: Its step.
+        iteration: Number of the metric's value, counted from 1.
+        value: That value: the result of the trial.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    points: int
+    step: int
+    iteration: int
+    value: float
+
+
+def with_parameters(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration in which a trial's values stand, at any depth."""
+    merged = dict(config)
+    for name, value in parameters.items():
+        known = merged.get(name)
+        merged[name] = with_parameters(known, value) if isinstance(value, Mapping) and isinstance(known, Mapping) else value
+    return merged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lineage.ports.boxed_pictures import BoxedPicture, ShownBox
 from lineage.ports.datasets import DatasetBackend, DatasetReader, DatasetWriter, Exporter, Importer, OnError
-from lineage.ports.foreign import EventFiles, ForeignFile, ForeignRun, PastRuns
+from lineage.ports.foreign import EventFiles, ForeignFile, ForeignMedia, ForeignRun, PastRuns
 from lineage.ports.keys import Keyring
 from lineage.ports.objects import ObjectStore
 from lineage.ports.outside import (
@@ -34,6 +34,7 @@ from lineage.ports.rows import (
     RowIndex,
     RunName,
     Sighting,
+    SweepName,
     VersionRead,
     ViewRead,
     texts_of,
@@ -41,6 +42,7 @@ from lineage.ports.rows import (
 from lineage.ports.runs import Liveness, Position, RunQuery, RunStore
 from lineage.ports.stages import StageProbe, StageReading
 from lineage.ports.steps import StepSink, Watch, Watcher
+from lineage.ports.usage import Usage, UsageMeter
 
 __all__ = [
     "AlteredInstalled",
@@ -59,6 +61,7 @@ __all__ = [
     "Executor",
     "Exporter",
     "ForeignFile",
+    "ForeignMedia",
     "ForeignRun",
     "Importer",
     "KeyKind",
@@ -87,7 +90,10 @@ __all__ = [
     "StageReading",
     "Step",
     "StepSink",
+    "SweepName",
     "Tracker",
+    "Usage",
+    "UsageMeter",
     "VersionRead",
     "ViewRead",
     "Watch",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from lineage.model.environment import Environment
 from lineage.model.event import Event
+from lineage.model.metrics import StoredPoint
 from lineage.model.run import MetricPoint, Run, RunState
 
 if TYPE_CHECKING:
@@ -172,6 +173,9 @@ class RunStore(Protocol):
 
     def metrics(self, run_id: str, skip: int = 0) -> list[MetricPoint]:
         """Every metric point, in the order of the calls, without the first ``skip``."""
+
+    def stored_metrics(self, run_id: str) -> list[StoredPoint]:
+        """Every metric point as it is kept, in the order of the calls: to read many in a fraction of the time."""
 
     def metrics_digest(self, run_id: str) -> str | None:
         """Digest over every metric point in order (step, time, names and values, bit for bit); ``None`` without any.

@@ -27,3 +27,8 @@ def current(besides: LiveRun | None = None) -> LiveRun | None:
 def when_begun(listener: Callable[[LiveRun], None]) -> None:
     """Tell ``listener`` of every run that begins from now on."""
     _listeners.append(listener)
+
+
+def forget(listener: Callable[[LiveRun], None]) -> None:
+    """Tell ``listener`` no more."""
+    _listeners.remove(listener)

@@ -22,6 +22,7 @@ from lineage.model.event import Described, Noted, Started
 from lineage.model.plain import plain
 from lineage.model.run import Run
 from lineage.model.secrets import REDACTED, redact_command, redact_values
+from lineage.model.sweep import SweepTrial, with_parameters
 from lineage.ports import Ports, Tracker
 from lineage.ports.telling import telling
 from lineage.record.active import began
@@ -30,6 +31,7 @@ from lineage.record.live import LiveRun
 from lineage.record.reproducing import RUN_VARIABLE, Reproducing, from_environment
 from lineage.record.resuming import Resuming, check_same_training, choose_checkpoint, recorded_checkpoint
 from lineage.record.sinks import describe_error
+from lineage.record.trial import given_trial, take_trial
 
 
 def start_run(
@@ -50,6 +52,7 @@ def start_run(
     code: CodeVersion | None = None,
     resume: str | None = None,
     allow_changed: Sequence[str] = (),
+    trial: SweepTrial | None = None,
 ) -> LiveRun:
     """Begin a record; see :func:`lineage.start_run` for the arguments that users give.
 
@@ -62,6 +65,8 @@ def start_run(
         code: The code, when it is known already.
         resume: Id or unique prefix of a run to go on with from its last checkpoint.
         allow_changed: Configuration fields that may differ from that run's.
+        trial: The trial of a sweep that it is, where the environment does not tell (``LINEAGE_TRIAL``). Its values win over ``config``,
+            and its sweep is the group.
 
     Raises:
         Unavailable: The record cannot be written; the run does not start silently untracked.
@@ -70,8 +75,10 @@ def start_run(
     unknown = [item for item in trackers if item not in ports.trackers]
     if unknown:
         raise UsageError(f"no tracker '{unknown[0]}'", hint=f"known: {', '.join(sorted(ports.trackers))}")
+    trial = _trial_of(trial, reproducing, is_command=command is not None)
+    given = plain(dict(config or {}), "config")
     facts: dict[str, Any] = {
-        "config": redact_values(plain(dict(config or {}), "config")),
+        "config": redact_values(given if trial is None else with_parameters(given, trial.parameters)),
         "seed": None if seed is None else operator.index(seed),
         "tags": tuple(tags),
     }
@@ -81,14 +88,22 @@ def start_run(
         joined = processes.run_id()
     known = from_environment(ports.runs) if joined is not None else reproducing
     resuming = None if command is not None else _resuming(ports, resume, known, facts, allow_changed)
+    if trial is not None:
+        group = None if joined is not None else trial.sweep
     if joined is not None:
         _count_in_process()
         if is_secondary():  # the first process describes the run, and tells trackers
             return _go(ports, ports.runs.get(joined), (), known, resuming, is_owner=False, processes=processes)
+        said = None if known is None else known.settle_seed(facts)
+        if known is not None and known.is_repeat:
+            name = group = None  # it is one of the repetitions, whatever the program calls itself
         run = ports.runs.append(
             joined, Described(at=datetime.now(UTC), name=name, project=project, group=group, job_type=job_type, **facts)
         )
-        return _go(ports, run, trackers, known, resuming, is_owner=False)
+        live = _go(ports, run, trackers, known, resuming, is_owner=False)
+        if said is not None:
+            live.note(said)
+        return live
     run_id = uuid.uuid4().hex
     here = folder or Path.cwd()
     own_command = tuple(command) if command is not None else _own_command()
@@ -109,7 +124,7 @@ def start_run(
             f"{len(code.left_out)} paths are not kept with the code (large untracked files, or other repositories inside this one): "
             + ", ".join(code.left_out[:3])
         )
-    kind = job_type or "run"
+    kind = job_type or ("run" if trial is None else "trial")
     run = Run(
         id=run_id,
         name=name or f"{kind}-{run_id[:6]}",
@@ -119,13 +134,15 @@ def start_run(
         started_at=datetime.now(UTC),
         command=recorded_command,
         working_directory=_relative_to(here, code),
-        process_ordinal=_count_in_process() if command is None else 0,
+        process_ordinal=_ordinal(trial) if command is None else 0 if reproducing is None else reproducing.original.process_ordinal,
         code=code,
         environment=ports.environment.describe(),
         host=socket.gethostname(),
         user=_user(),
         notes=tuple(notes),
-        reproduces=None if reproducing is None else reproducing.original.id,
+        reproduces=None if reproducing is None or reproducing.is_repeat else reproducing.original.id,
+        repeats=reproducing.original.id if reproducing is not None and reproducing.is_repeat else None,
+        sweep=trial,
         **facts,
     )
     ports.liveness.hold(run_id)
@@ -185,7 +202,28 @@ def _go(
     return live
 
 
+def _trial_of(trial: SweepTrial | None, reproducing: Reproducing | None, *, is_command: bool) -> SweepTrial | None:
+    if trial is not None:
+        return trial
+    if not is_command:
+        return take_trial()
+    if reproducing is not None:
+        return None if reproducing.is_repeat else reproducing.original.sweep
+    # A command that a trial's program records by itself is a run beside it, and no second one of the same number.
+    return None if RUN_VARIABLE in os.environ else given_trial()
+
+
 _begun: dict[int, int] = {}
+
+
+def _ordinal(trial: SweepTrial | None) -> int:
+    # Trials of one process are repeated one by one, whatever their number in it: what counts is the runs before them.
+    return _count_in_process() if trial is None else _begun.get(os.getpid(), 0)
+
+
+def begun_here() -> int:
+    """How many runs this process has begun."""
+    return _begun.get(os.getpid(), 0)
 
 
 def _count_in_process() -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from lineage.errors import IntegrityError, LineageError
 from lineage.model.dataset import InputRecord
 from lineage.model.event import ArtifactMade, parse_event
+from lineage.model.media import objects_of
 from lineage.model.run import MetricPoint, Run
 from lineage.ports import ObjectStore, Ports
 from lineage.record.archive import ArchiveReader
@@ -51,7 +52,8 @@ class Record:
         found: dict[str, bool] = {}
         for payload, _ in self.events:
             if '"artifact_made"' in payload and isinstance(event := parse_event.validate_json(payload), ArtifactMade):
-                found[event.artifact.digest] = event.artifact.kind == CHECKPOINT
+                is_checkpoint = event.artifact.kind == CHECKPOINT
+                found |= dict.fromkeys((event.artifact.digest, *objects_of(event.artifact)), is_checkpoint)
         return found
 
 
@@ -64,7 +66,7 @@ def environment_of(payload: str) -> str | None:
 
 def expected_outputs(ports: Ports, run: Run) -> set[str]:
     """Digests of the files that a run made and that must be in the store. A bundle may leave them out: then those that are there."""
-    made = {item.digest for item in run.outputs if item.kind != "dataset"}
+    made = {digest for item in run.outputs if item.kind != "dataset" for digest in (item.digest, *objects_of(item))}
     return made if ports.runs.origin(run.id) is None else {digest for digest in made if ports.objects.has(digest)}
 
 

@@ -26,6 +26,7 @@ def compare_runs(
     *,
     first: FirstDifference | None = None,
     checked: str | None = None,
+    has_all: bool = False,
 ) -> Comparison:
     """What is the same in two runs, where they first part, and what was not looked at.
 
@@ -38,14 +39,15 @@ def compare_runs(
         steps: Their step logs, compared, one for each process where both have one.
         first: Where they part, in detail.
         checked: What there is of a replica that was stopped before its end; results that it had no time for are then not compared.
+        has_all: All the same it had the time to log every one of these metric points.
     """
     is_part = checked is not None
     changes = [
         *_inputs(original, replica, is_part=is_part),
         *(() if is_part else _state(original, replica)),
-        *_steps(steps, is_part=is_part),
+        *_steps(steps, is_part=is_part, ends_by_chance=original.stopped_early is not None),
         *(() if is_part else _other_logs(original, replica, steps)),
-        *_metrics(original_metrics, replica_metrics, is_part=is_part),
+        *_metrics(original_metrics, replica_metrics, is_part=is_part and not has_all),
         *(() if is_part else _summary(own_summary(original, original_metrics), own_summary(replica, replica_metrics))),
         *(() if is_part else _outputs(original, replica)),
     ]
@@ -100,10 +102,10 @@ def _rows(items: Sequence[object]) -> str:
     return f"{sum(rows)} rows" if rows else "not read"
 
 
-def _steps(logs: Sequence[StepsCompared], *, is_part: bool) -> Iterator[Change]:
+def _steps(logs: Sequence[StepsCompared], *, is_part: bool, ends_by_chance: bool) -> Iterator[Change]:
     for steps in logs:
         detail = None if steps.first is None else steps.first.sentence
-        same = steps.first is None and (steps.steps_b <= steps.steps_a if is_part else steps.is_same)
+        same = steps.first is None and (ends_by_chance or (steps.steps_b <= steps.steps_a if is_part else steps.is_same))
         if steps.first is None and not same:
             detail = f"one log ends after {steps.compared} steps, the other goes on"
         if not steps.steps_a and not steps.steps_b:

@@ -13,6 +13,7 @@ from lineage.ports import Ports
 from lineage.reproduce.compare import compare_runs, verdict_of
 from lineage.reproduce.parting import compare_all_steps, first_parting
 from lineage.reproduce.segment import Segment, not_restored, with_checkpoints
+from lineage.reproduce.stopped_trials import comparable
 from lineage.reproduce.tolerance import tolerate, usable
 from lineage.reproduce.watching import Stop
 
@@ -82,10 +83,14 @@ def judge(
 
 def _compared(ports: Ports, run: Run, replica: Run, plan: Plan, stop: Stop | None, until_step: int | None, part: str | None) -> Comparison:
     steps = compare_all_steps(ports, run, replica)
-    metrics = ports.runs.metrics(run.id), ports.runs.metrics(replica.id)
+    metrics = comparable(run, ports.runs.metrics(run.id), ports.runs.metrics(replica.id))
     first = first_parting(ports, run, replica, steps, metrics)
+    has_all = run.stopped_early is not None and until_step is None and part is None and (stop is None or stop.kind == "until")
+    if run.stopped_early is not None and until_step is None:
+        until_step = run.stopped_early.step
+        part = part or f"steps 0 to {until_step}"
     checked = part if stop is None else f"steps 0 to {until_step}" if stop.kind == "until" else _up_to(first)
-    comparison = compare_runs(run, replica, *metrics, plan, steps, first=first, checked=checked)
+    comparison = compare_runs(run, replica, *metrics, plan, steps, first=first, checked=checked, has_all=has_all)
     tolerance, why_not = usable(run.calibration, None if replica.environment is None else replica.environment.digest)
     if why_not is not None:
         return comparison.model_copy(update={"not_checked": (*comparison.not_checked, why_not)})

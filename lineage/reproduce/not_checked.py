@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from lineage.model.metrics import is_sample, logged
 from lineage.model.plan import Plan
 from lineage.model.run import MetricPoint, Run
 from lineage.model.steps import StepsCompared
@@ -46,11 +47,13 @@ def not_checked(
     """One sentence for each thing; the arguments are those of ``lineage.reproduce.compare.compare_runs``."""
     if checked is not None:
         yield rest_of(original, checked)
-    skipped = sorted({name for point in metrics for name in point.values if name.startswith(NOT_COMPARED)})
+    skipped = sorted({name for point in logged(metrics) for name in point.values if name.startswith(NOT_COMPARED)})
     if skipped:
         yield f"metrics that depend on speed: {', '.join(skipped)}"
     yield from _files(original)
-    if not any(True for point in metrics):
+    if any(map(is_sample, metrics)):
+        yield "what the machine did meanwhile (metrics system/…)"
+    if not logged(metrics):
         yield "metrics: none were logged"
     yield "environment variables that the program reads, beyond those known to change numbers"
     if original.loaded is None:

@@ -19,6 +19,7 @@ from lineage.model.steps import START, StepDifference
 from lineage.ports import Ports
 from lineage.record.step_log import StepLog, header_line, packed_size, read_log
 from lineage.record.steps import FOLDER
+from lineage.reproduce.stopped_trials import STOPPED, decisive
 
 _SHARE = 10
 """Reading may take one part in so many of the time."""
@@ -72,10 +73,11 @@ class ReadAlong:
         self._until_step = until_step
         self._until_output = until_output
         self._tolerance = tolerance
-        self._is_whole = original.state is RunState.finished
-        self._points = flat_points(ports.runs.metrics(original.id))
+        self._is_whole = original.state is RunState.finished and original.stopped_early is None
+        self._points = flat_points(decisive(original, ports.runs.metrics(original.id)))
+        self._was_stopped = original.stopped_early is not None and until_step is None and until_output is None
         self._logs = _readable(ports, original, until_step)
-        self._values_needed = _values_needed(self._points, until_step)
+        self._values_needed = len(self._points) if self._was_stopped else _values_needed(self._points, until_step)
         if until_step is not None:
             _check_logged(original, self._points, [log.recorded for log in self._logs], until_step)
         self._points_seen = self._values_seen = 0
@@ -111,11 +113,13 @@ class ReadAlong:
         self._look_at_metrics(now)
         if self.stopped is None and self._is_enough():
             done = f"step {self._until_step} is done" if self._until_output is None else f"{self._until_output} is made"
-            self.stopped = Stop("until", done)
+            self.stopped = Stop("until", STOPPED if self._was_stopped else done)
 
     def _is_enough(self) -> bool:
         if self._until_output is not None:
             return any(item.name == self._until_output for item in self._ports.runs.get(self._replica).outputs)
+        if self._was_stopped:
+            return self._values_seen >= self._values_needed
         if self._until_step is None:
             return False
         if self._logs:
@@ -123,7 +127,7 @@ class ReadAlong:
         return self._values_seen >= self._values_needed
 
     def _look_at_metrics(self, now: float) -> None:
-        if self._keep_going and (self._until_step is None or self._logs):
+        if self._keep_going and (self._until_step is None or self._logs) and not self._was_stopped:
             return
         points = self._ports.runs.metrics(self._replica, self._points_seen)
         theirs = flat_points(points)
@@ -236,6 +240,6 @@ def _readable(ports: Ports, run: Run, until_step: int | None) -> list[_Followed]
     found = []
     for log in run.step_logs:
         with suppress(LineageError):  # the report says at its end that a log which cannot be read was not compared
-            is_whole = log.torn is None and run.state is RunState.finished
+            is_whole = log.torn is None and run.state is RunState.finished and run.stopped_early is None
             found.append(_Followed(log.rank, ports.objects.get_bytes(log.object), until_step, is_whole=is_whole))
     return found

@@ -31,6 +31,7 @@ from lineage.model.dataset import InputRecord
 from lineage.model.environment import Environment, Package
 from lineage.model.event import ArtifactMade, Described, Ended, InputUsed, Noted, Reproduced, Started, TrackerTold, chain_digest, replay
 from lineage.model.listing import brief
+from lineage.model.metrics import stored_points
 from lineage.model.run import Artifact, MetricPoint, Reproduction, Run, RunState
 from lineage.ports import Position, RunQuery, RunStore
 from lineage.settings import Settings
@@ -641,6 +642,7 @@ def test_metrics_keep_the_order_of_the_calls(store: RunStore) -> None:
     store.add_metrics(run_id(1), [point(3, **{'ü/"x"\t\\N\n\x00': 3.0, "": 4.0}), point(2**62, a=4.0)])
 
     assert [item.step for item in store.metrics(run_id(1))] == [5, 3, 3, 2**62]
+    assert store.stored_metrics(run_id(1)) == list(stored_points(store.metrics(run_id(1))))
     assert [[item.step for item in store.metrics(run_id(1), skip)] for skip in (1, 3, 4, 9)] == [[3, 3, 2**62], [2**62], [], []]
     assert store.metrics(run_id(1))[2].values == {'ü/"x"\t\\N\n\x00': 3.0, "": 4.0}
     assert [item.values for item in store.metrics(run_id(2))] == [{"other": 1.0}]

@@ -98,6 +98,13 @@ def test_a_worker_runs_a_recorded_run_again_on_the_cluster(told: Told) -> None:
 
 
 @pytest.mark.slow
+def test_agents_of_a_sweep_run_on_the_cluster(told: Told) -> None:
+    scene = told["sweep"]
+    assert (scene["state"], scene["best"]) == ("finished", 1)
+    assert scene["trials"] == [["complete", value] for value in (0.4, 0.1, 0.3, 0.2)]
+
+
+@pytest.mark.slow
 def test_refusals_and_what_a_node_does_not_have(told: Told) -> None:
     refused = told["refused"]
     assert "refuses the token" in refused["token"]

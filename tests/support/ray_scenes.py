@@ -219,6 +219,31 @@ class Scenes:
         told = json.loads(output(*lineage, "jobs", "show", job["id"], "--json"))
         return {name: told[name] for name in ("state", "verdict", "isolation", "error")}
 
+    def sweep(self) -> dict[str, Any]:
+        """A sweep, by two agents that the cluster runs."""
+        folder = self._folder / "sweep"
+        folder.mkdir()
+        (folder / "train.py").write_text("import sys\nprint(f'epoch 0 loss={float(sys.argv[1][5:])}')\n")
+        (folder / "sweep.yaml").write_text(
+            "program: train.py\nmethod: grid\nmetric: {name: loss}\nparameters: {lr: {values: [0.4, 0.1, 0.3, 0.2]}}\n"
+        )
+        variables = os.environ | {"LINEAGE_STORE": str(self._folder / "sweeps"), "RAY_AUTH_TOKEN": TOKEN, "WANDB_MODE": "disabled"}
+
+        def lineage(*words: str) -> str:
+            command = [sys.executable, "-m", "lineage", *words]
+            return subprocess.run(
+                command, cwd=folder, env=variables, stdout=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=True
+            ).stdout
+
+        sweep_id = lineage("sweep", "sweep.yaml").strip()
+        lineage("agent", sweep_id, "--agents", "2", "--executor", "ray", "--address", ADDRESS, "--cpus", "0.4")
+        told = json.loads(lineage("sweep", sweep_id, "--json"))
+        return {
+            "state": told["state"],
+            "trials": [(item["state"], item["value"]) for item in told["trials"]],
+            "best": told["best"],
+        }
+
     def lost(self) -> dict[str, Any]:
         """One whose node goes. The last scene."""
         task = self._task("lost", HOLD)
@@ -246,6 +271,7 @@ def main(ray: str, folder: str) -> None:
         scenes.refused,
         scenes.missing,
         scenes.rerun,
+        scenes.sweep,
         scenes.lost,
     )
     try:

@@ -32,6 +32,7 @@ from lineage.reproduce.environment import ChosenEnvironment
 from lineage.reproduce.jobs.attempt import Attempt
 from lineage.reproduce.jobs.workshop import Outcome, Workshop
 from lineage.reproduce.judging import judge
+from lineage.reproduce.stopped_trials import STOPPED
 from lineage.reproduce.trust import require_trust
 from lineage.reproduce.watching import Stop
 
@@ -270,4 +271,4 @@ def _stop_of(replica: Run, until_step: int | None) -> Stop | None:
     if replica.state is not RunState.aborted or not (replica.error or "").startswith(_STOPPED):
         return None
     sentence = (replica.error or "").removeprefix(_STOPPED)
-    return Stop("until" if sentence == f"step {until_step} is done" else "difference", sentence)
+    return Stop("until" if sentence in (f"step {until_step} is done", STOPPED) else "difference", sentence)
