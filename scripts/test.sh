@@ -8,9 +8,11 @@ cd "$(dirname "$0")/.."
 
 # A file's tests stay in one process: they share datasets, environments and servers that take seconds to make.
 # A process that crashes ends the session: xdist would wait for its file's other tests for ever.
+# One process more than there are cores: many tests wait for servers and for processes that end.
+processes=$(.venv/bin/python -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
 session() {
     LINEAGE_TEST_SESSION=$1; export LINEAGE_TEST_SESSION; shift
-    .venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile "$@"
+    .venv/bin/python -m pytest --numprocesses "$processes" --max-worker-restart 0 --dist loadfile "$@"
 }
 
 session forks "$@"

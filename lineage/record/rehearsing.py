@@ -21,7 +21,7 @@ from lineage.record.steps import whole_number
 LATER_VARIABLE = "LINEAGE_LATER_RUN"
 """``ORDINAL:RUN``: the run to add to (as in LINEAGE_RUN_ID), once so many runs of the process have begun."""
 
-_repeated: list[tuple[int, LiveRun]] = []
+_repeated: list[tuple[int, str, LiveRun]] = []
 
 
 def variables(ordinal: int, run_id: str) -> dict[str, str]:
@@ -38,7 +38,7 @@ def place_for_rehearsal() -> Path | None:
     """
     named = os.environ.get(LATER_VARIABLE)
     if named is None:
-        if any(pid == os.getpid() and not live.inputs.is_open for pid, live in _repeated):
+        if RUN_VARIABLE not in os.environ and any(_is_over(*item) for item in _repeated):
             raise SystemExit(0)
         return None
     ordinal, _, run_id = named.partition(":")
@@ -63,4 +63,8 @@ def repeats_one_of_several(live: LiveRun) -> None:
     """
     original = live.reproduced
     if original is not None and os.environ.get(REPRODUCES_VARIABLE) == original.id and original.observed is None:
-        _repeated.append((os.getpid(), live))
+        _repeated.append((os.getpid(), original.id, live))
+
+
+def _is_over(process: int, original: str, live: LiveRun) -> bool:
+    return process == os.getpid() and os.environ.get(REPRODUCES_VARIABLE) == original and not live.inputs.is_open

@@ -298,6 +298,7 @@ def test_hostile_texts_stay_texts(page: Page, site: Site) -> None:
     for path in (*paths, f"/compare?run={ids[0]}&run={ids[1]}"):
         page.goto(f"{site.address}{path}")
         if page.locator("[data-curves]").count():
+            page.locator("figure[data-metric]").first.scroll_into_view_if_needed()  # a chart is drawn when it is near
             page.locator("canvas").first.wait_for()
         assert HOSTILE in page.locator("main").inner_text(), path
         assert page.title() != "hacked", path
