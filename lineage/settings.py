@@ -28,26 +28,23 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "dataset-lineage"
 
 
-def _patience_s() -> float:
-    text = os.environ.get("LINEAGE_WAIT") or "15"
+def _seconds(variable: str, hint: str) -> float:
+    text = os.environ.get(variable) or "15"
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < 1e6:
-        raise UsageError(f"LINEAGE_WAIT is '{text}'", hint="give seconds, for example 15")
+        raise UsageError(f"{variable} is '{text}'", hint=hint)
     return seconds
+
+
+def _patience_s() -> float:
+    return _seconds("LINEAGE_WAIT", "give seconds, for example 15")
 
 
 def _system_s() -> float:
-    text = os.environ.get("LINEAGE_SYSTEM_SECONDS") or "15"
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 1e6:
-        raise UsageError(f"LINEAGE_SYSTEM_SECONDS is '{text}'", hint="give seconds, for example 15; 0 for no samples")
-    return seconds
+    return _seconds("LINEAGE_SYSTEM_SECONDS", "give seconds, for example 15; 0 for no samples")
 
 
 SandboxMode = Literal["require", "auto", "off"]
