@@ -10,7 +10,11 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+import lineage
 from lineage.errors import UsageError
+
+FREE_TO_CHANGE = ("output", "workers", "wandb", "name", "group")
+"""Fields of a training that decide nothing of its result: a resumed one may have others."""
 
 
 class Section(BaseModel):
@@ -125,3 +129,20 @@ def _fields(model: type[BaseModel], prefix: str = "") -> list[str]:
         else:
             names.append(prefix + name)
     return names
+
+
+def finished_training(config: Any) -> str | None:
+    """The newest finished training of the same project whose configuration differs in nothing that decides the result; its id.
+
+    Args:
+        config: A configuration with the field project.
+    """
+    wanted = _deciding(config.model_dump(mode="json"))
+    for run in lineage.runs(project=config.project, job_type="train", state="finished"):
+        if run.reproduces is None and run.resumes is None and _deciding(run.config) == wanted:
+            return str(run.id)
+    return None
+
+
+def _deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in FREE_TO_CHANGE}

@@ -1,16 +1,21 @@
-"""What the training jobs share: device, run to go on with, weights file, a loss that is not finite."""
+"""What the training jobs share: their start, device, run to go on with, weights file, a loss that is not finite."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
 import lineage
-from lineage.errors import LineageError, NotFound, Unavailable
+import lineage.training
+from lineage.errors import LineageError, NotFound, Unavailable, UsageError
+from pipelines.progress import console
 
 WEIGHTS_NAME = "model.pth"
 
@@ -53,6 +58,57 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise Unavailable("device cuda: torch finds no CUDA device", hint="use --device cpu")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+@contextmanager
+def recorded_job(
+    config: Any,
+    job_type: str,
+    *,
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    cpu_capability: str | None = None,
+    **options: Any,
+) -> Iterator[tuple[Any, torch.device, Path]]:
+    """A run of a training or an evaluation, begun as its configuration says.
+
+    Args:
+        config: A configuration with the fields project, group, name, seed, wandb, device and threads.
+        job_type: What kind of job.
+        precision: Type of the arithmetic: ``float32``, ``bfloat16`` or ``float16``.
+        cpu_capability: Instruction set to keep to, as :func:`lineage.training.make_deterministic` takes it.
+        options: Further arguments of :func:`lineage.start_run`.
+
+    Yields:
+        The run, the device, and a folder for files on their way into the record.
+
+    Raises:
+        UsageError: The arithmetic needs a GPU.
+        Unavailable: The device is not there.
+    """
+    device = choose_device(config.device)
+    if precision == "float16" and device.type == "cpu":
+        raise UsageError("precision float16 needs a GPU: its range is too small for gradients without one", hint="--precision bfloat16")
+    # A reproduction sets WANDB_MODE, so that it never writes into the project of the run it repeats.
+    mode = os.environ.setdefault("WANDB_MODE", config.wandb)
+    trackers = () if "disabled" in (config.wandb, mode) else ("wandb",)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lineage-job-")))
+        started = lineage.start_run(
+            project=config.project,
+            job_type=job_type,
+            group=config.group,
+            name=config.name,
+            config=config.model_dump(mode="json"),
+            seed=config.seed,
+            trackers=trackers,
+            **options,
+        )
+        run = stack.enter_context(started)
+        settings = lineage.training.make_deterministic(
+            run, threads=config.threads, cpu_capability=cpu_capability, device=device, precision=precision
+        )
+        console.print(f"promise: {settings['promise']}", soft_wrap=True)
+        yield run, device, folder
 
 
 def save_weights(state: Mapping[str, torch.Tensor], folder: Path) -> Path:

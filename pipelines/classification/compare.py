@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import lineage
 from lineage.errors import ExecutionFailed
 from pipelines.classification.config import Config
-
-_FREE = ("output", "workers", "wandb", "name", "group")
+from pipelines.configuration import finished_training
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ def train_missing(wanted: Sequence[Wanted], *, again: bool = False) -> dict[str,
     """
     found: dict[str, list[str]] = {}
     for item in wanted:
-        known = None if again else _finished(item.config)
+        known = None if again else finished_training(item.config)
         found.setdefault(item.label, []).append(_train(item) if known is None else known)
     return found
 
@@ -59,15 +56,3 @@ def _train(item: Wanted) -> str:
     if ended.returncode != 0:
         raise ExecutionFailed(" ".join(command[1:]), ended.returncode)
     return str(json.loads(ended.stdout.splitlines()[-1])["run_id"])
-
-
-def _finished(config: Config) -> str | None:
-    wanted = _deciding(config.model_dump(mode="json"))
-    for run in lineage.runs(project=config.project, job_type="train", state="finished"):
-        if run.reproduces is None and run.resumes is None and _deciding(run.config) == wanted:
-            return str(run.id)
-    return None
-
-
-def _deciding(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in _FREE}

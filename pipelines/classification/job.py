@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +18,9 @@ from pipelines.classification.data import open_data
 from pipelines.classification.evaluate import Evaluation
 from pipelines.classification.results import Results
 from pipelines.classification.train import Tally, build_model, make_optimizer, make_schedule, train_step
+from pipelines.configuration import FREE_TO_CHANGE
 from pipelines.progress import bar, console
-from pipelines.tracked import WEIGHTS_NAME, choose_device, find_resumable, save_weights
-
-FREE_TO_CHANGE = ("output", "workers", "wandb", "name", "group")
-"""Fields that decide nothing of the result: a resumed training may have others."""
+from pipelines.tracked import WEIGHTS_NAME, find_resumable, recorded_job, save_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +54,8 @@ def train_classifier(config: Config, *, resume: str | None = None, allow_changed
             finite. The run is then recorded as failed.
     """
     chosen = find_resumable(config.project) if resume == "last" else resume
-    with _started(config, "train", resume=chosen, allow_changed=(*FREE_TO_CHANGE, *allow_changed)) as (run, device, temporary):
+    free = (*FREE_TO_CHANGE, *allow_changed)
+    with recorded_job(config, "train", **_arithmetic(config), resume=chosen, allow_changed=free) as (run, device, temporary):
         model, evaluation = _Training(run, config, device, temporary).run()
         # A reproduction repeats the recorded command, --output included: it must not replace the weights of the run it is compared with.
         kept = config.output if run.reproduced is None else None
@@ -75,7 +71,7 @@ def evaluate_weights(config: Config, weights: Path) -> Trained:
         UsageError: The file holds no weights, or those of another model.
         LineageError: As in a training.
     """
-    with _started(config, "evaluate") as (run, device, temporary):
+    with recorded_job(config, "evaluate", **_arithmetic(config)) as (run, device, temporary):
         run.use_artifact(weights, role="base")
         data = open_data(run, config, training=False)
         model = build_model(config, len(data.classes)).to(device)
@@ -105,32 +101,8 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
     model.load_state_dict(given)
 
 
-@contextmanager
-def _started(config: Config, job_type: str, **options: Any) -> Iterator[tuple[Any, torch.device, Path]]:
-    device = choose_device(config.device)
-    if config.precision == "float16" and device.type == "cpu":
-        raise UsageError("precision float16 needs a GPU: its range is too small for gradients without one", hint="--precision bfloat16")
-    # A reproduction sets WANDB_MODE, so that it never writes into the project of the run it repeats.
-    mode = os.environ.setdefault("WANDB_MODE", config.wandb)
-    trackers = () if "disabled" in (config.wandb, mode) else ("wandb",)
-    with ExitStack() as stack:
-        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="classification-")))
-        started = lineage.start_run(
-            project=config.project,
-            job_type=job_type,
-            group=config.group,
-            name=config.name,
-            config=config.model_dump(mode="json"),
-            seed=config.seed,
-            trackers=trackers,
-            **options,
-        )
-        run = stack.enter_context(started)
-        settings = lineage.training.make_deterministic(
-            run, threads=config.threads, cpu_capability=config.cpu_capability, device=device, precision=config.precision
-        )
-        console.print(f"promise: {settings['promise']}", soft_wrap=True)
-        yield run, device, temporary
+def _arithmetic(config: Config) -> dict[str, Any]:
+    return {"precision": config.precision, "cpu_capability": config.cpu_capability}
 
 
 class _Training:

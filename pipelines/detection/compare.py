@@ -6,13 +6,14 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lineage
 from lineage.errors import ExecutionFailed
+from pipelines.configuration import finished_training
 from pipelines.detection.config import Config
 
 SHOWN = ("validation_iou", "validation_corrected_iou", "validation_AP50", "loss")
@@ -73,7 +74,7 @@ def compare(wanted: Sequence[Wanted], *, again: bool = False) -> list[Compared]:
     """
     found = []
     for item in wanted:
-        known = None if again else _finished(item.config)
+        known = None if again else finished_training(item.config)
         run_id = _train(item) if known is None else known
         found.append(Compared(item.name, run_id, known is not None, series_of(run_id)))
     return found
@@ -160,17 +161,3 @@ def write(compared: Sequence[Compared], folder: Path) -> list[Path]:
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     return [folder / name for name in contents]
-
-
-def _finished(config: Config) -> str | None:
-    wanted = _deciding(config.model_dump(mode="json"))
-    for run in lineage.runs(project=config.project, job_type="train", state="finished"):
-        if run.reproduces is None and run.resumes is None and _deciding(run.config) == wanted:
-            return str(run.id)
-    return None
-
-
-def _deciding(config: Mapping[str, Any]) -> dict[str, Any]:
-    from pipelines.detection.job import FREE_TO_CHANGE
-
-    return {name: value for name, value in config.items() if name not in FREE_TO_CHANGE}

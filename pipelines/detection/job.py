@@ -16,6 +16,7 @@ import torch
 import lineage
 import lineage.training
 from lineage.errors import UsageError
+from pipelines.configuration import FREE_TO_CHANGE
 from pipelines.detection.config import Config
 from pipelines.detection.data import open_data
 from pipelines.detection.distributed import is_first, local_device, process_group, shared, wait_for_all
@@ -26,9 +27,6 @@ from pipelines.detection.results import Results
 from pipelines.detection.train import StepReport, make_optimizer, make_schedule, train_one_epoch
 from pipelines.progress import bar, console
 from pipelines.tracked import WEIGHTS_NAME, choose_device, find_resumable, save_weights
-
-FREE_TO_CHANGE = ("output", "workers", "wandb", "name", "group")
-"""Fields that decide nothing of the result: a resumed training may have others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from pipelines.pointcloud.reports import report
 from pipelines.pointcloud.train import make_optimizer, train_one_epoch
 from pipelines.pointcloud.transforms import AXES
 from pipelines.progress import bar, console
-from pipelines.tracked import choose_device, find_resumable, save_weights
+from pipelines.tracked import find_resumable, recorded_job, save_weights
 
 _METRICS = ("Train/Loss", "Test/Loss", "Test/Accuracy", "Test/ClassAccuracy", "Test/Result")
 _REPORT = "report.html"
@@ -59,7 +57,7 @@ def train_classifier(config: Config, *, resume: str | None = None, allow_changed
         LineageError: Any error of the tree; the run is then recorded as failed.
     """
     chosen = find_resumable(config.project) if resume == "last" else resume
-    with _job(config, "train", resume=chosen, allow_changed=(*FREE_TO_CHANGE, *allow_changed)) as (run, device, folder):
+    with recorded_job(config, "train", resume=chosen, allow_changed=(*FREE_TO_CHANGE, *allow_changed)) as (run, device, folder):
         data = open_data(run, config)
         model = PointNet(len(data.classes)).to(device)
         console.print(f"{parameter_count(model):,} parameters, {len(data.train)} training and {len(data.test)} test clouds")
@@ -109,7 +107,7 @@ def evaluate_classifier(config: Config, weights: Path) -> Done:
     """
     if not weights.is_file():
         raise NotFound("weights file", str(weights))
-    with _job(config, "evaluate") as (run, device, folder):
+    with recorded_job(config, "evaluate") as (run, device, folder):
         run.use_artifact(weights, role="base")
         view = open_view(run, config, "test")
         classes = classes_of(view)
@@ -154,30 +152,6 @@ class Shown:
             confidence = float(found.confidences[place])
             clouds.append(ShownCloud(points.numpy(), truth, prediction, confidence, f"row {int(self._view.rows[place])}"))
         return clouds_sheet(clouds, f"{self._config.project}: {title}", up=AXES[self._config.up_axis])
-
-
-@contextmanager
-def _job(config: Config, job_type: str, **options: Any) -> Iterator[tuple[Any, torch.device, Path]]:
-    device = choose_device(config.device)
-    # A reproduction sets WANDB_MODE, so that it never writes into the project of the run it repeats.
-    wandb_mode = os.environ.setdefault("WANDB_MODE", config.wandb)
-    trackers = () if "disabled" in (config.wandb, wandb_mode) else ("wandb",)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pointcloud-")))
-        started = lineage.start_run(
-            project=config.project,
-            job_type=job_type,
-            group=config.group,
-            name=config.name,
-            config=config.model_dump(mode="json"),
-            seed=config.seed,
-            trackers=trackers,
-            **options,
-        )
-        run = stack.enter_context(started)
-        settings = lineage.training.make_deterministic(run, threads=config.threads, device=device)
-        console.print(f"promise: {settings['promise']}", soft_wrap=True)
-        yield run, device, folder
 
 
 def _after(checkpoints: lineage.training.Checkpoints, advance: Callable[[int, str], None]) -> Callable[[float], None]:
